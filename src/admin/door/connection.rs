@@ -1,0 +1,325 @@
+//! One admin client, as the door sees it: what it has sent, what it waits for,
+//! and how long it may.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::event::Event;
+use rustix::io::Errno;
+
+use super::inner::Inner;
+use super::request::{self, Head, MAX_HEAD};
+use crate::admin::client::{Client, ClientNumber, Standing};
+use crate::admin::refusal::Refusal;
+use crate::admin::reply::Reply;
+use crate::jsonapi::Layout;
+use crate::socket;
+
+/// How long a connection may rest between requests.
+const IDLE_LIMIT: Duration = Duration::from_secs(15);
+/// How long a head may take from its first byte.
+const HEAD_LIMIT: Duration = Duration::from_secs(5);
+/// How long a body may take after its head.
+const BODY_LIMIT: Duration = Duration::from_secs(7);
+/// How long a client may take nothing of its answer.
+const STALL_LIMIT: Duration = Duration::from_secs(10);
+/// How long one answer may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// How long a client may take to hang up after its last answer. Closing at once
+/// could destroy the answer on its way, if the client has sent more (RFC 9112,
+/// section 9.6).
+const LINGER_LIMIT: Duration = Duration::from_secs(1);
+/// How much of what a client sends after its last answer is read and thrown away.
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// One client's connection.
+pub(super) struct Connection {
+    client: Arc<Client>,
+    /// What was read and not used yet: at most one head, and what came with it.
+    buffer: Vec<u8>,
+    /// What came behind a body that is still being read.
+    after_body: Vec<u8>,
+    /// The socket may have bytes, or its end.
+    readable: bool,
+    /// The client has said that it ends: after a short read there is more to learn.
+    ends: bool,
+    phase: Phase,
+    /// When the phase began.
+    since: Instant,
+    /// When the door must look at it again, at the latest.
+    pub(super) check_at: Instant,
+}
+
+enum Phase {
+    /// Nothing of a request has come yet.
+    Idle,
+    /// A head is coming.
+    Head,
+    /// A body is coming, of which so much is left. Its head is in the buffer, alone.
+    Body(usize),
+    /// The request is at work in a handler, or its answer on the way.
+    Answer,
+    /// All is said; the client may hang up, after so many bytes at most.
+    Linger(usize),
+}
+
+/// What [`Connection::serve`] does next.
+enum Go {
+    /// There is more to do.
+    On,
+    /// An event or the bell will tell.
+    Wait,
+    /// The client is done with.
+    Leave,
+}
+
+/// Whether a client keeps its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Stay,
+    Leave,
+}
+
+impl Connection {
+    pub(super) fn new(client: Arc<Client>, now: Instant) -> Self {
+        Self {
+            client,
+            buffer: Vec::new(),
+            after_body: Vec::new(),
+            readable: false,
+            ends: false,
+            phase: Phase::Idle,
+            since: now,
+            check_at: now + IDLE_LIMIT,
+        }
+    }
+
+    pub(super) fn number(&self) -> ClientNumber {
+        self.client.number
+    }
+
+    /// Since when it has a slot without a whole request; `None` while it is being answered.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        match (&self.phase, self.client.standing()) {
+            (Phase::Answer, Standing::Answered(at, _)) => Some(at),
+            (Phase::Answer, _) => None,
+            _ => Some(self.since),
+        }
+    }
+
+    /// Takes note of what an event says of the socket.
+    pub(super) fn note(&mut self, event: &Event) {
+        self.ends |= event.is_read_closed() || event.is_error();
+        self.readable |= event.is_readable() || self.ends;
+    }
+
+    /// Goes as far as it can without waiting.
+    pub(super) fn serve(&mut self, inner: &mut Inner, own_host: &str, now: Instant) -> Step {
+        loop {
+            let step = match self.phase {
+                Phase::Answer => self.after_answer(now),
+                Phase::Idle | Phase::Head => self.next_request(inner, own_host, now),
+                Phase::Body(left) => self.skip_body(left, inner, own_host, now),
+                Phase::Linger(left) => self.discard(left),
+            };
+            match step {
+                Go::On => {}
+                Go::Wait => return Step::Stay,
+                Go::Leave => return Step::Leave,
+            }
+        }
+    }
+
+    /// Its time has come: it loses its slot, is told so, or gets another date.
+    pub(super) fn expire(&mut self, now: Instant) -> Step {
+        match self.phase {
+            Phase::Idle | Phase::Linger(_) => return Step::Leave,
+            Phase::Head => self.refuse(
+                &Refusal::RequestTimeout("the head of the request did not come in time"),
+                now,
+            ),
+            Phase::Body(_) => self.refuse(
+                &Refusal::RequestTimeout("the body of the request did not come in time"),
+                now,
+            ),
+            Phase::Answer => {
+                let dates = match self.client.standing() {
+                    Standing::Answered(..) => return self.settle(now),
+                    Standing::Broken => return Step::Leave,
+                    Standing::Awaiting => [self.since + ANSWER_LIMIT, now + STALL_LIMIT],
+                    Standing::Sending(last) => [self.since + ANSWER_LIMIT, last + STALL_LIMIT],
+                };
+                self.check_at = dates[0].min(dates[1]);
+                if self.check_at <= now {
+                    return Step::Leave;
+                }
+            }
+        }
+        Step::Stay
+    }
+
+    /// What follows an answer that the door was not woken for.
+    fn settle(&mut self, now: Instant) -> Step {
+        match self.after_answer(now) {
+            Go::Leave => Step::Leave,
+            _ if self.check_at <= now => Step::Leave,
+            _ => Step::Stay,
+        }
+    }
+
+    /// Looks after the answer, and goes on when it is out.
+    fn after_answer(&mut self, now: Instant) -> Go {
+        match self.client.resume(now) {
+            Standing::Broken => Go::Leave,
+            Standing::Answered(at, true) => {
+                self.enter(Phase::Idle, at, IDLE_LIMIT);
+                Go::On
+            }
+            Standing::Answered(_, false) => {
+                // A client that is gone already needs no end of stream.
+                let _ = socket::end_stream(&*self.client);
+                self.enter(Phase::Linger(LINGER_BYTES), now, LINGER_LIMIT);
+                Go::On
+            }
+            Standing::Awaiting | Standing::Sending(_) => {
+                let has_more = self.readable || !self.buffer.is_empty();
+                if has_more && !self.client.want_bell() {
+                    Go::On
+                } else {
+                    Go::Wait
+                }
+            }
+        }
+    }
+
+    /// Reads a head, and forwards it if it is whole and no body follows.
+    fn next_request(&mut self, inner: &mut Inner, own_host: &str, now: Instant) -> Go {
+        match request::parse(&self.buffer) {
+            Err(refusal) => {
+                self.refuse(&refusal, now);
+                Go::On
+            }
+            Ok(Some(head)) if head.body == 0 => {
+                forward(&head, &self.client, inner, own_host, now);
+                let length = head.length;
+                self.buffer.drain(..length);
+                self.enter(Phase::Answer, now, STALL_LIMIT);
+                Go::On
+            }
+            Ok(Some(head)) => {
+                let (length, body, expects_continue) =
+                    (head.length, head.body, head.expects_continue);
+                let here = body.min(self.buffer.len() - length);
+                let next = self.buffer.split_off(length + here);
+                self.buffer.truncate(length);
+                if expects_continue && here == 0 && !self.say_continue() {
+                    return Go::Leave;
+                }
+                self.after_body = next;
+                self.enter(Phase::Body(body - here), now, BODY_LIMIT);
+                Go::On
+            }
+            Ok(None) => {
+                if !self.buffer.is_empty() && matches!(self.phase, Phase::Idle) {
+                    self.enter(Phase::Head, now, HEAD_LIMIT);
+                }
+                self.fill()
+            }
+        }
+    }
+
+    fn say_continue(&self) -> bool {
+        const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+        socket::write(&*self.client, CONTINUE) == Ok(CONTINUE.len())
+    }
+
+    fn enter(&mut self, phase: Phase, since: Instant, limit: Duration) {
+        self.phase = phase;
+        self.since = since;
+        self.check_at = since + limit;
+    }
+
+    /// Answers with an error document, the last thing that this connection gets.
+    fn refuse(&mut self, refusal: &Refusal, now: Instant) {
+        self.buffer.clear();
+        self.client.begin(false, now);
+        let reply = Reply::refuse(refusal, Layout::Compact);
+        self.client
+            .answer(reply.into_bytes(SystemTime::now(), false, false), now);
+        self.enter(Phase::Answer, now, STALL_LIMIT);
+    }
+
+    /// Reads more of a head.
+    fn fill(&mut self) -> Go {
+        let mut bytes = [0; MAX_HEAD];
+        let room = MAX_HEAD - self.buffer.len();
+        match self.read(&mut bytes[..room]) {
+            Ok(0) => Go::Leave,
+            Ok(length) => {
+                self.buffer.extend_from_slice(&bytes[..length]);
+                Go::On
+            }
+            Err(go) => go,
+        }
+    }
+
+    /// Reads a body and throws it away: no resource wants one. Then its request goes on.
+    fn skip_body(&mut self, left: usize, inner: &mut Inner, own_host: &str, now: Instant) -> Go {
+        if left > 0 {
+            let mut bytes = [0; MAX_HEAD];
+            let room = left.min(bytes.len());
+            return match self.read(&mut bytes[..room]) {
+                Ok(0) => Go::Leave,
+                Ok(length) => {
+                    self.phase = Phase::Body(left - length);
+                    Go::On
+                }
+                Err(go) => go,
+            };
+        }
+        if let Ok(Some(head)) = request::parse(&self.buffer) {
+            forward(&head, &self.client, inner, own_host, now);
+        }
+        self.buffer = std::mem::take(&mut self.after_body);
+        self.enter(Phase::Answer, now, STALL_LIMIT);
+        Go::On
+    }
+
+    /// Waits for the client to hang up.
+    fn discard(&mut self, left: usize) -> Go {
+        let mut bytes = [0; MAX_HEAD];
+        match self.read(&mut bytes) {
+            Ok(length) if length > 0 && length <= left => {
+                self.phase = Phase::Linger(left - length);
+                Go::On
+            }
+            Ok(_) => Go::Leave,
+            Err(go) => go,
+        }
+    }
+
+    /// Reads once. `Ok(0)` is the end of the client's stream.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Go> {
+        if !self.readable {
+            return Err(Go::Wait);
+        }
+        match socket::read(&*self.client, buffer) {
+            Ok(length) => {
+                // A short read means that there was no more, unless the end is near.
+                self.readable = length == buffer.len() || self.ends;
+                Ok(length)
+            }
+            Err(Errno::AGAIN) => {
+                self.readable = false;
+                Err(Go::Wait)
+            }
+            Err(_) => Err(Go::Leave),
+        }
+    }
+}
+
+/// Hands a whole request on to tiny_http.
+fn forward(head: &Head<'_>, client: &Client, inner: &mut Inner, own_host: &str, now: Instant) {
+    client.begin(head.keep_alive, now);
+    inner.forward(head, head.host.unwrap_or(own_host), client.number);
+}

@@ -1,0 +1,40 @@
+//! What each resource looks like: one file a resource, the registry in, a
+//! document out.
+//!
+//! A handler takes the table's lock to find what it needs, and writes after
+//! letting go.
+
+mod root;
+mod sessions;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::refusal::Refusal;
+use super::route::Route;
+use crate::jsonapi::{Links, Query};
+use crate::registry::Registry;
+
+/// What every handler may look at.
+pub(super) struct Context {
+    pub(super) registry: Arc<Registry>,
+    /// When the program started, by the clock on the wall and by the one that never jumps.
+    pub(super) started: SystemTime,
+    pub(super) began: Instant,
+}
+
+impl Context {
+    /// The document of a route.
+    pub(super) fn look_up(
+        &self,
+        route: &Route,
+        query: &Query,
+        links: &Links,
+    ) -> Result<String, Refusal> {
+        match route {
+            Route::Root => Ok(root::document(self, query, links)),
+            Route::Sessions => Ok(sessions::collection(&self.registry, query, links)),
+            Route::Session(id) => sessions::one(&self.registry, id, query, links),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Why a request is not answered as it wished, and the one place that says
+//! which status that is.
+
+use crate::jsonapi::ParameterFault;
+
+/// A request that gets an error document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is not HTTP as RFC 9112 has it, or not one that means anything here.
+    BadRequest(String),
+    /// A parameter is unknown, or has a value that does not parse.
+    BadParameter(ParameterFault),
+    /// Nothing is there.
+    NotFound(String),
+    /// Something is there, but this cannot be done with it.
+    MethodNotAllowed { method: String, allow: &'static str },
+    /// It did not arrive in time.
+    RequestTimeout(&'static str),
+    /// Its body is too long.
+    ContentTooLarge(String),
+    /// Its request line is too long.
+    UriTooLong(String),
+    /// It expects what we do not know.
+    ExpectationFailed(String),
+    /// It has too many header fields, or too long ones.
+    HeadTooLarge(String),
+    /// A handler panicked.
+    Internal,
+    /// Its body is in a transfer coding.
+    NotImplemented(String),
+    /// It is in a version of HTTP that is not spoken here.
+    VersionNotSupported(String),
+}
+
+impl Refusal {
+    /// The status code and its words (RFC 9110, section 15).
+    pub(super) fn status(&self) -> (u16, &'static str) {
+        match self {
+            Self::BadRequest(_) | Self::BadParameter(_) => (400, "Bad Request"),
+            Self::NotFound(_) => (404, "Not Found"),
+            Self::MethodNotAllowed { .. } => (405, "Method Not Allowed"),
+            Self::RequestTimeout(_) => (408, "Request Timeout"),
+            Self::ContentTooLarge(_) => (413, "Content Too Large"),
+            Self::UriTooLong(_) => (414, "URI Too Long"),
+            Self::ExpectationFailed(_) => (417, "Expectation Failed"),
+            Self::HeadTooLarge(_) => (431, "Request Header Fields Too Large"),
+            Self::Internal => (500, "Internal Server Error"),
+            Self::NotImplemented(_) => (501, "Not Implemented"),
+            Self::VersionNotSupported(_) => (505, "HTTP Version Not Supported"),
+        }
+    }
+
+    /// The thing, and what to do about it.
+    pub(super) fn detail(&self) -> String {
+        match self {
+            Self::BadRequest(detail)
+            | Self::NotFound(detail)
+            | Self::ContentTooLarge(detail)
+            | Self::UriTooLong(detail)
+            | Self::ExpectationFailed(detail)
+            | Self::HeadTooLarge(detail)
+            | Self::NotImplemented(detail)
+            | Self::VersionNotSupported(detail) => detail.clone(),
+            Self::BadParameter(fault) => fault.detail.clone(),
+            Self::MethodNotAllowed { method, allow } => {
+                format!("{method} is not possible here; there are {allow}")
+            }
+            Self::RequestTimeout(detail) => (*detail).to_owned(),
+            Self::Internal => {
+                "the request met an error in sessiond, which is in its log".to_owned()
+            }
+        }
+    }
+
+    /// The parameter at fault, where one is.
+    pub(super) fn parameter(&self) -> Option<&str> {
+        match self {
+            Self::BadParameter(fault) => Some(&fault.parameter),
+            _ => None,
+        }
+    }
+}

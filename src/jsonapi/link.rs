@@ -1,0 +1,94 @@
+//! Links: absolute, on the host that the client asked; and the percent-encoding
+//! of what stands in them (RFC 3986, section 2.1).
+
+use super::writer::Writer;
+
+/// Where the links of a document lead.
+#[derive(Debug)]
+pub struct Links {
+    /// Scheme and host, such as `http://localhost:8989`.
+    base: String,
+}
+
+impl Links {
+    /// Links on a host, as the `Host` header names it.
+    #[must_use]
+    pub fn on(host: &str) -> Self {
+        Self {
+            base: format!("http://{host}"),
+        }
+    }
+
+    /// The link to a path, which starts with a slash and is written as it stands.
+    pub fn write_path(&self, writer: &mut Writer, path: &str) {
+        writer.string_of(&[&self.base, path]);
+    }
+
+    /// The link to a resource of a collection, whose path ends in a slash.
+    pub fn write_resource(&self, writer: &mut Writer, collection: &str, id: &str) {
+        writer.string_of(&[&self.base, collection, &encode_percent(id)]);
+    }
+}
+
+/// Encodes a path segment: everything but the unreserved characters.
+fn encode_percent(segment: &str) -> std::borrow::Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if segment.bytes().all(plain) {
+        return segment.into();
+    }
+    let encode = |byte: u8| {
+        if plain(byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    segment.bytes().map(encode).collect::<String>().into()
+}
+
+/// Decodes percent-encoded text; `None` where a `%` is not followed by two
+/// hexadecimal digits, or the result is not UTF-8.
+#[must_use]
+pub fn decode_percent(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => hex_value(rest.next()?)? << 4 | hex_value(rest.next()?)?,
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| value.try_into().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded_again() {
+        for text in ["", "CLI", "a b", "a/b?c#d", "100%", "é\"\\"] {
+            let encoded = encode_percent(text);
+            assert!(
+                encoded
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte))
+            );
+            assert_eq!(decode_percent(&encoded).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn half_an_escape_and_bytes_that_are_not_utf8_do_not_decode() {
+        for text in ["%", "%4", "%zz", "%+1", "%ff", "a%80"] {
+            assert_eq!(decode_percent(text), None, "{text}");
+        }
+        assert_eq!(decode_percent("%31%e2%82%ac"), Some("1€".to_owned()));
+    }
+}

@@ -1,0 +1,286 @@
+//! Writes JSON, compact or indented, as calls come in.
+//!
+//! The writer knows where commas, line ends and spaces go; the caller opens
+//! and closes objects and arrays in order. A list can be written piece by
+//! piece: [`Writer::take`] hands out what there is so far.
+
+/// How a document looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// One line.
+    #[default]
+    Compact,
+    /// Four spaces a level (`pretty`).
+    Indented,
+}
+
+/// A document being written.
+#[derive(Debug)]
+pub struct Writer {
+    text: String,
+    layout: Layout,
+    depth: usize,
+    /// Whether what comes next is the first in its object or array.
+    first: bool,
+    /// Whether a key stands before what comes next.
+    keyed: bool,
+}
+
+impl Writer {
+    /// An empty document.
+    #[must_use]
+    pub fn new(layout: Layout) -> Self {
+        Self {
+            text: String::new(),
+            layout,
+            depth: 0,
+            first: true,
+            keyed: false,
+        }
+    }
+
+    /// Opens an object.
+    pub fn begin_object(&mut self) {
+        self.open('{');
+    }
+
+    /// Closes the object opened last.
+    pub fn end_object(&mut self) {
+        self.close('}');
+    }
+
+    /// Opens an array.
+    pub fn begin_array(&mut self) {
+        self.open('[');
+    }
+
+    /// Closes the array opened last.
+    pub fn end_array(&mut self) {
+        self.close(']');
+    }
+
+    /// Writes a member's name; its value comes next.
+    pub fn key(&mut self, name: &str) {
+        self.separate();
+        self.push_quoted(name);
+        self.text.push_str(match self.layout {
+            Layout::Compact => ":",
+            Layout::Indented => ": ",
+        });
+        self.keyed = true;
+    }
+
+    /// Writes a string.
+    pub fn string(&mut self, value: &str) {
+        self.separate();
+        self.push_quoted(value);
+    }
+
+    /// Writes a string that is put together from parts.
+    pub fn string_of(&mut self, parts: &[&str]) {
+        self.separate();
+        self.text.push('"');
+        for part in parts {
+            self.push_escaped(part);
+        }
+        self.text.push('"');
+    }
+
+    /// Writes a whole number.
+    pub fn number(&mut self, value: u64) {
+        self.separate();
+        push_decimal(&mut self.text, value);
+    }
+
+    /// Writes a number of tenths, as `1.5`, or `1` where it is whole.
+    pub fn tenths(&mut self, value: u64) {
+        self.number(value / 10);
+        if !value.is_multiple_of(10) {
+            self.text.push('.');
+            push_decimal(&mut self.text, value % 10);
+        }
+    }
+
+    /// A member whose value is a string.
+    pub fn member(&mut self, name: &str, value: &str) {
+        self.key(name);
+        self.string(value);
+    }
+
+    /// A member whose value is a whole number.
+    pub fn member_number(&mut self, name: &str, value: u64) {
+        self.key(name);
+        self.number(value);
+    }
+
+    /// What has been written since the last time.
+    pub fn take(&mut self) -> String {
+        std::mem::take(&mut self.text)
+    }
+
+    /// The rest of the document, with a newline at its end.
+    ///
+    /// # Panics
+    ///
+    /// In a debug build, where an object or array is still open.
+    #[must_use]
+    pub fn finish(mut self) -> String {
+        debug_assert_eq!(self.depth, 0, "every object and array is closed");
+        self.text.push('\n');
+        self.text
+    }
+
+    fn open(&mut self, bracket: char) {
+        self.separate();
+        self.text.push(bracket);
+        self.depth += 1;
+        self.first = true;
+    }
+
+    fn close(&mut self, bracket: char) {
+        self.depth -= 1;
+        if !self.first {
+            self.new_line();
+        }
+        self.text.push(bracket);
+        self.first = false;
+    }
+
+    /// Writes what stands between the thing before and the thing that comes now.
+    fn separate(&mut self) {
+        if std::mem::take(&mut self.keyed) {
+            return;
+        }
+        if !self.first {
+            self.text.push(',');
+        }
+        if self.depth > 0 {
+            self.new_line();
+        }
+        self.first = false;
+    }
+
+    fn new_line(&mut self) {
+        if self.layout == Layout::Indented {
+            self.text.push('\n');
+            self.text.extend(std::iter::repeat_n("    ", self.depth));
+        }
+    }
+
+    fn push_quoted(&mut self, value: &str) {
+        self.text.push('"');
+        self.push_escaped(value);
+        self.text.push('"');
+    }
+
+    /// Escapes what RFC 8259, section 7, demands, and no more.
+    fn push_escaped(&mut self, value: &str) {
+        let mut plain = 0;
+        for (index, byte) in value.bytes().enumerate() {
+            if byte >= b' ' && byte != b'"' && byte != b'\\' {
+                continue;
+            }
+            self.text.push_str(&value[plain..index]);
+            plain = index + 1;
+            match byte {
+                b'"' => self.text.push_str("\\\""),
+                b'\\' => self.text.push_str("\\\\"),
+                b'\n' => self.text.push_str("\\n"),
+                b'\r' => self.text.push_str("\\r"),
+                b'\t' => self.text.push_str("\\t"),
+                _ => {
+                    self.text.push_str("\\u00");
+                    self.text.push(hex_digit(byte >> 4));
+                    self.text.push(hex_digit(byte & 15));
+                }
+            }
+        }
+        self.text.push_str(&value[plain..]);
+    }
+}
+
+fn hex_digit(nibble: u8) -> char {
+    char::from(b"0123456789abcdef"[usize::from(nibble)])
+}
+
+fn push_decimal(text: &mut String, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    text.extend(digits[start..].iter().map(|&digit| char::from(digit)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(layout: Layout) -> String {
+        let mut writer = Writer::new(layout);
+        writer.begin_object();
+        writer.key("empty");
+        writer.begin_array();
+        writer.end_array();
+        writer.member_number("number", u64::MAX);
+        writer.key("list");
+        writer.begin_array();
+        writer.tenths(0);
+        writer.tenths(15);
+        writer.begin_object();
+        writer.end_object();
+        writer.end_array();
+        writer.end_object();
+        writer.finish()
+    }
+
+    #[test]
+    fn the_compact_form_is_one_line() {
+        assert_eq!(
+            sample(Layout::Compact),
+            "{\"empty\":[],\"number\":18446744073709551615,\"list\":[0,1.5,{}]}\n"
+        );
+    }
+
+    #[test]
+    fn the_indented_form_has_four_spaces_a_level() {
+        let expected = "{\n    \"empty\": [],\n    \"number\": 18446744073709551615,\n    \"list\": [\n        0,\n        1.5,\n        {}\n    ]\n}\n";
+        assert_eq!(sample(Layout::Indented), expected);
+    }
+
+    #[test]
+    fn a_document_taken_in_pieces_is_the_same_document() {
+        let mut writer = Writer::new(Layout::Indented);
+        let mut pieces = String::new();
+        writer.begin_array();
+        for number in 0..3 {
+            writer.number(number);
+            pieces += &writer.take();
+        }
+        writer.end_array();
+        pieces += &writer.finish();
+        assert_eq!(pieces, "[\n    0,\n    1,\n    2\n]\n");
+    }
+
+    #[test]
+    fn what_json_cannot_hold_is_escaped() {
+        let mut writer = Writer::new(Layout::Compact);
+        writer.string("a\"b\\c\nd\re\tf\u{0}g\u{1f}é\u{7f}");
+        assert_eq!(
+            writer.finish(),
+            "\"a\\\"b\\\\c\\nd\\re\\tf\\u0000g\\u001fé\u{7f}\"\n"
+        );
+    }
+
+    #[test]
+    fn a_string_of_parts_is_one_string() {
+        let mut writer = Writer::new(Layout::Compact);
+        writer.string_of(&["a", "\"", "b"]);
+        assert_eq!(writer.finish(), "\"a\\\"b\"\n");
+    }
+}

@@ -1,0 +1,76 @@
+//! sessiond routes client connections to servers and shows its live sessions
+//! over a JSON:API.
+//!
+//! # The map
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cli`] | what was typed |
+//! | [`config`] | the configuration file, as a value in which every reference holds |
+//! | [`registry`] | what exists right now: sessions, services, servers, listeners |
+//! | [`relay`] | the event loop that owns every client and backend socket |
+//! | [`admin`] | the HTTP side: the door, the loop, the handlers |
+//! | [`jsonapi`] | documents, links, errors and parameters; knows no session |
+//! | [`daemon`] | puts them together, and waits for signals |
+//! | [`journal`] | log lines on standard error |
+//!
+//! Imports run one way: `main → daemon → {admin, relay} → registry`,
+//! `admin → jsonapi`. The relay and the admin server never see each other; the
+//! registry is what they share.
+//!
+//! # Two journeys
+//!
+//! A client connects to a listener. The relay accepts it, the registry opens
+//! its session, routing chooses a server, and two pipes move bytes until both
+//! directions have ended; then the registry closes the session with the reason.
+//!
+//! A request comes to the admin port. The door reads it whole, checks it and
+//! forwards it to tiny_http; the admin loop receives it, finds its route, and a
+//! handler takes what it needs out of the registry and writes a document, which
+//! goes to the client's socket.
+//!
+//! # With a data plane of your own
+//!
+//! The relay is one way to fill the registry. A program that has connections of
+//! its own can show them with the same admin server:
+//!
+//! ```
+//! use sessiond::{admin::Admin, config::Config, registry::{CloseReason, Registry}};
+//! use std::io::{Read, Write};
+//! use std::{net::TcpStream, sync::Arc, time::{Instant, SystemTime}};
+//!
+//! let text = b"[maxscale]\nadmin_port=0\n\
+//!     [room]\ntype=server\naddress=192.0.2.1\nport=7\n\
+//!     [Chat]\ntype=service\nservers=room\n\
+//!     [Door]\ntype=listener\nservice=Chat\nprotocol=TCP\nport=7000\n";
+//! let config = Config::parse("chat.cnf", text)?;
+//! let registry = Arc::new(Registry::new(&config));
+//! let admin = Admin::bind(&config.admin, Arc::clone(&registry))?;
+//! let address = admin.address();
+//! let running = admin.start()?;
+//!
+//! let door = &registry.topology.listeners[0];
+//! let remote = "192.0.2.7:4711".parse()?;
+//! let session = registry.sessions.open_client(door, Some(remote), SystemTime::now(), Instant::now());
+//! let mut request = TcpStream::connect(address)?;
+//! request.write_all(b"GET /v1/sessions/1 HTTP/1.0\r\n\r\n")?;
+//! let mut answer = String::new();
+//! request.read_to_string(&mut answer)?;
+//! assert!(answer.contains(r#""remote":"192.0.2.7","port":4711"#));
+//!
+//! registry.sessions.close(session.id(), CloseReason::ClientClosed);
+//! running.stop();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod admin;
+mod boolean;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod journal;
+pub mod jsonapi;
+mod lock;
+pub mod registry;
+pub mod relay;
+mod socket;

@@ -1,0 +1,37 @@
+//! What exists right now: the sessions, and the services, servers and
+//! listeners they belong to.
+//!
+//! The relay (or another data plane, see the crate's front page) opens and
+//! closes sessions here and counts their bytes; the admin server reads. There
+//! are no sockets here and no JSON, and nothing here reads a clock: whoever
+//! changes something says what time it is.
+
+mod session;
+mod table;
+mod topology;
+
+use crate::config::Config;
+
+pub use session::{BackendConnection, Client, CloseReason, Session, SessionId, SessionState};
+pub use table::SessionTable;
+pub use topology::{Lease, Listener, Server, Service, Topology};
+
+/// Everything that the relay and the admin server share.
+#[derive(Debug)]
+pub struct Registry {
+    /// What the configuration made.
+    pub topology: Topology,
+    /// What is going on.
+    pub sessions: SessionTable,
+}
+
+impl Registry {
+    /// The registry of a configuration, with no session yet.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            topology: Topology::new(config),
+            sessions: SessionTable::default(),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The mutex-guarded table of live sessions.
+//!
+//! Everyone shares one lock, and the relay takes it for every client that
+//! comes or goes. So nothing long happens under it: a reader clones the
+//! `Arc`s it wants, in portions, and does its work after letting go.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime};
+
+use super::session::{CloseReason, Session, SessionId};
+use super::topology::Listener;
+use crate::lock::lock;
+
+/// All live sessions, by ascending id.
+#[derive(Debug)]
+pub struct SessionTable {
+    live: Mutex<Live>,
+}
+
+#[derive(Debug)]
+struct Live {
+    next: SessionId,
+    sessions: BTreeMap<SessionId, Arc<Session>>,
+}
+
+impl Default for SessionTable {
+    fn default() -> Self {
+        Self {
+            live: Mutex::new(Live {
+                next: SessionId::FIRST,
+                sessions: BTreeMap::new(),
+            }),
+        }
+    }
+}
+
+impl SessionTable {
+    /// How many sessions a reader clones under one lock: some 10 µs of work.
+    const PORTION: usize = 1024;
+
+    /// Opens a listener's own session.
+    pub fn open_listener(&self, listener: &Arc<Listener>, connected: SystemTime) -> Arc<Session> {
+        self.open(|id| Session::of_listener(id, Arc::clone(listener), connected))
+    }
+
+    /// Opens the session of a client that came through a listener.
+    pub fn open_client(
+        &self,
+        listener: &Arc<Listener>,
+        remote: Option<SocketAddr>,
+        connected: SystemTime,
+        now: Instant,
+    ) -> Arc<Session> {
+        listener.service().count_opened();
+        self.open(|id| Session::of_client(id, Arc::clone(listener), remote, connected, now))
+    }
+
+    fn open(&self, make: impl FnOnce(SessionId) -> Session) -> Arc<Session> {
+        let mut live = lock(&self.live);
+        let id = live.next;
+        live.next = id.next();
+        let session = Arc::new(make(id));
+        live.sessions.insert(id, Arc::clone(&session));
+        session
+    }
+
+    /// Takes a session out of the table and counts why. False where it was not there.
+    pub fn close(&self, id: SessionId, reason: CloseReason) -> bool {
+        let Some(session) = lock(&self.live).sessions.remove(&id) else {
+            return false;
+        };
+        if session.client().is_some() {
+            session.service().count_closed(reason);
+        }
+        true
+    }
+
+    /// The live session of that id.
+    #[must_use]
+    pub fn get(&self, id: SessionId) -> Option<Arc<Session>> {
+        lock(&self.live).sessions.get(&id).cloned()
+    }
+
+    /// How many sessions live, listeners' own included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        lock(&self.live).sessions.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The live sessions by ascending id. One that lives through the whole call
+    /// is in it; one that opens or closes meanwhile may be.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Arc<Session>> {
+        let mut snapshot: Vec<Arc<Session>> = Vec::with_capacity(self.len());
+        loop {
+            let after = snapshot
+                .last()
+                .map_or(Bound::Unbounded, |last| Bound::Excluded(last.id()));
+            let before = snapshot.len();
+            let live = lock(&self.live);
+            let portion = live
+                .sessions
+                .range((after, Bound::Unbounded))
+                .take(Self::PORTION);
+            snapshot.extend(portion.map(|(_, session)| Arc::clone(session)));
+            if snapshot.len() - before < Self::PORTION {
+                return snapshot;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::registry::Topology;
+
+    #[test]
+    fn a_snapshot_longer_than_a_portion_is_whole_and_in_order() {
+        let topology = Topology::new(&Config::example());
+        let table = SessionTable::default();
+        let count = 3 * SessionTable::PORTION;
+        let ids: Vec<SessionId> = (0..count)
+            .map(|_| {
+                table
+                    .open_client(
+                        &topology.listeners[0],
+                        None,
+                        SystemTime::now(),
+                        Instant::now(),
+                    )
+                    .id()
+            })
+            .collect();
+        let listed: Vec<SessionId> = table
+            .snapshot()
+            .iter()
+            .map(|session| session.id())
+            .collect();
+        assert_eq!(listed, ids);
+    }
+
+    #[test]
+    fn an_id_is_not_used_again_and_a_session_closes_once() {
+        let topology = Topology::new(&Config::example());
+        let listener = &topology.listeners[0];
+        let table = SessionTable::default();
+        let first = table
+            .open_client(listener, None, SystemTime::now(), Instant::now())
+            .id();
+        assert!(table.close(first, CloseReason::ClientClosed));
+        assert!(!table.close(first, CloseReason::ClientClosed));
+        let second = table
+            .open_client(listener, None, SystemTime::now(), Instant::now())
+            .id();
+        assert!(second > first);
+        assert_eq!(listener.service().closed(CloseReason::ClientClosed), 1);
+        assert_eq!(listener.service().opened(), 2);
+    }
+}

@@ -1,0 +1,292 @@
+//! Services, servers and listeners: what the configuration made, and how it fares.
+//!
+//! Each holds its part of the configuration as it was written, and the counters
+//! that the relay keeps.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex};
+
+use super::session::CloseReason;
+use crate::config::{self, Config, Host};
+use crate::lock::lock;
+
+/// All services, servers and listeners, in the order of the configuration.
+#[derive(Debug)]
+pub struct Topology {
+    /// The backends.
+    pub servers: Vec<Arc<Server>>,
+    /// What clients connect to.
+    pub services: Vec<Arc<Service>>,
+    /// Where clients arrive.
+    pub listeners: Vec<Arc<Listener>>,
+}
+
+impl Topology {
+    /// What a configuration describes.
+    ///
+    /// # Panics
+    ///
+    /// Where a name leads nowhere, which [`Config::parse`] rules out.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let servers: Vec<_> = config
+            .servers
+            .iter()
+            .cloned()
+            .map(Server::new)
+            .map(Arc::new)
+            .collect();
+        let server = |name: &String| {
+            let found = servers
+                .iter()
+                .find(|server| server.parameters.name == *name);
+            Arc::clone(found.expect("a configuration refers to servers that it has"))
+        };
+        let services: Vec<_> = config
+            .services
+            .iter()
+            .map(|service| {
+                Arc::new(Service::new(
+                    service.clone(),
+                    service.servers.iter().map(server).collect(),
+                ))
+            })
+            .collect();
+        let service = |name: &String| {
+            let found = services
+                .iter()
+                .find(|service| service.parameters.name == *name);
+            Arc::clone(found.expect("a configuration refers to services that it has"))
+        };
+        let listeners = config
+            .listeners
+            .iter()
+            .map(|listener| {
+                Arc::new(Listener {
+                    parameters: listener.clone(),
+                    service: service(&listener.service),
+                })
+            })
+            .collect();
+        Self {
+            servers,
+            services,
+            listeners,
+        }
+    }
+}
+
+/// A backend, and how it fares.
+#[derive(Debug)]
+pub struct Server {
+    /// What the configuration says of it.
+    pub parameters: config::Server,
+    up: AtomicBool,
+    connections: AtomicUsize,
+    addresses: Mutex<Arc<[SocketAddr]>>,
+}
+
+impl Server {
+    fn new(parameters: config::Server) -> Self {
+        let addresses = match parameters.address {
+            Host::Address(address) => Arc::from([SocketAddr::new(address, parameters.port)]),
+            Host::Name(_) => Arc::from([]),
+        };
+        // It counts as up until a connect has failed.
+        Self {
+            parameters,
+            up: AtomicBool::new(true),
+            connections: AtomicUsize::new(0),
+            addresses: Mutex::new(addresses),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.parameters.name
+    }
+
+    /// Whether the last connect succeeded.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.up.load(Relaxed)
+    }
+
+    /// Notes how a connect went. True where that is news.
+    pub fn set_up(&self, up: bool) -> bool {
+        self.up.swap(up, Relaxed) != up
+    }
+
+    /// How many sessions are connected to it, or about to be.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Relaxed)
+    }
+
+    /// Counts a session as connected to it, for as long as the lease lives.
+    #[must_use]
+    pub fn lease(self: &Arc<Self>) -> Lease {
+        self.connections.fetch_add(1, Relaxed);
+        Lease {
+            server: Arc::clone(self),
+        }
+    }
+
+    /// Where it can be reached, the likeliest first. None while its name has not been found.
+    #[must_use]
+    pub fn addresses(&self) -> Arc<[SocketAddr]> {
+        Arc::clone(&lock(&self.addresses))
+    }
+
+    /// Notes what its name stands for now. True where that is news.
+    pub fn set_addresses(&self, addresses: &[IpAddr]) -> bool {
+        let found: Arc<[SocketAddr]> = addresses
+            .iter()
+            .map(|address| SocketAddr::new(*address, self.parameters.port))
+            .collect();
+        let mut known = lock(&self.addresses);
+        // The order is ours: what answered last stands first.
+        let news =
+            known.len() != found.len() || !found.iter().all(|address| known.contains(address));
+        if news {
+            *known = found;
+        }
+        news
+    }
+
+    /// Puts the address that answered in front.
+    pub fn prefer(&self, address: SocketAddr) {
+        let mut known = lock(&self.addresses);
+        if known.first() == Some(&address) {
+            return;
+        }
+        let mut reordered = known.to_vec();
+        reordered.sort_by_key(|candidate| *candidate != address);
+        *known = reordered.into();
+    }
+}
+
+/// One session's place at a server; dropping it gives the place back.
+#[derive(Debug)]
+pub struct Lease {
+    server: Arc<Server>,
+}
+
+impl Lease {
+    /// The server it is a place at.
+    #[must_use]
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.server.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What clients connect to, and how its sessions went.
+#[derive(Debug)]
+pub struct Service {
+    /// What the configuration says of it.
+    pub parameters: config::Service,
+    servers: Vec<Arc<Server>>,
+    opened: AtomicU64,
+    closed: [AtomicU64; CloseReason::COUNT],
+}
+
+impl Service {
+    fn new(parameters: config::Service, servers: Vec<Arc<Server>>) -> Self {
+        Self {
+            parameters,
+            servers,
+            opened: AtomicU64::new(0),
+            closed: Default::default(),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.parameters.name
+    }
+
+    /// Its servers, in the order of the configuration.
+    #[must_use]
+    pub fn servers(&self) -> &[Arc<Server>] {
+        &self.servers
+    }
+
+    /// How many clients it had, ever.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Relaxed)
+    }
+
+    /// How many of its clients' sessions ended for this reason, ever.
+    #[must_use]
+    pub fn closed(&self, reason: CloseReason) -> u64 {
+        self.closed[reason as usize].load(Relaxed)
+    }
+
+    pub(super) fn count_opened(&self) {
+        self.opened.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn count_closed(&self, reason: CloseReason) {
+        self.closed[reason as usize].fetch_add(1, Relaxed);
+    }
+}
+
+/// A place where clients arrive.
+#[derive(Debug)]
+pub struct Listener {
+    /// What the configuration says of it.
+    pub parameters: config::Listener,
+    service: Arc<Service>,
+}
+
+impl Listener {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.parameters.name
+    }
+
+    /// The service that its clients get.
+    #[must_use]
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_counts_for_as_long_as_it_lives() {
+        let topology = Topology::new(&Config::example());
+        let server = &topology.servers[0];
+        let lease = server.lease();
+        assert_eq!(server.connections(), 1);
+        drop(lease);
+        assert_eq!(server.connections(), 0);
+    }
+
+    #[test]
+    fn the_address_that_answered_stays_in_front_when_the_name_is_found_again() {
+        let topology = Topology::new(&Config::example());
+        let server = &topology.servers[0];
+        let [six, four]: [IpAddr; 2] = ["::1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+        assert!(server.set_addresses(&[six, four]));
+        server.prefer(SocketAddr::new(four, 3306));
+        assert!(!server.set_addresses(&[six, four]));
+        assert_eq!(server.addresses()[0].ip(), four);
+        assert!(server.set_addresses(&[six]));
+    }
+}

@@ -1,0 +1,275 @@
+//! The data plane: one thread that owns every client and every backend socket.
+//!
+//! A connection's journey: [`accept`] takes it and the registry opens its
+//! session; [`search`] asks [`routing`] for a server and connects; [`session`]
+//! moves bytes through two [`pipe`]s until both have ended; then the registry
+//! closes it with the reason.
+//!
+//! The loop waits for events (edge-triggered: each readiness is announced once),
+//! lets the sessions concerned move what they can, then those that gave way to
+//! others, then whoever has run out of time. Nothing in it blocks.
+
+mod accept;
+mod deadline;
+mod health;
+mod names;
+mod pipe;
+mod routing;
+mod search;
+mod session;
+mod source;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::{Events, Poll, Waker};
+use slab::Slab;
+
+use crate::registry::{CloseReason, Registry, SessionState};
+use accept::Acceptor;
+use deadline::Deadlines;
+use health::Health;
+use names::Names;
+use pipe::Scratch;
+use session::{Backend, DRAIN_LIMIT, Next, Session};
+use source::Source;
+
+pub use accept::ListenError;
+
+/// How many events one turn of the loop takes.
+const EVENTS: usize = 1024;
+
+/// How many descriptors a session uses: its client's and its server's.
+const DESCRIPTORS_PER_SESSION: usize = 2;
+
+/// What the relay needs beside its sessions: the listeners and the probes are
+/// counted, this is for epoll, the waker and a spare.
+const OWN_DESCRIPTORS: usize = 4;
+
+/// The event loop and everything it owns.
+pub struct Relay {
+    registry: Arc<Registry>,
+    poll: Poll,
+    waker: Arc<Waker>,
+    stop: Arc<AtomicBool>,
+    acceptor: Acceptor,
+    sessions: Slab<Option<Session>>,
+    /// Slots of sessions that closed in this turn. Events of the turn may still
+    /// name them, so they are given away only after it.
+    closed: Vec<usize>,
+    /// Sessions that gave way to others with bytes in hand.
+    queue: VecDeque<usize>,
+    deadlines: Deadlines,
+    health: Health,
+    scratch: Scratch,
+    now: Instant,
+}
+
+/// Another thread's way to the relay.
+#[derive(Clone)]
+pub struct Handle {
+    waker: Arc<Waker>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Handle {
+    /// Ends the relay: it closes its listeners and its sessions and returns.
+    pub fn stop(&self) {
+        self.stop.store(true, Release);
+        // It fails only where the relay is gone already.
+        let _ = self.waker.wake();
+    }
+}
+
+impl Relay {
+    /// Listens for all listeners of the registry, and opens their sessions in
+    /// the order of the configuration. Clients wait until [`Self::run`].
+    ///
+    /// `descriptors` is how many it may have open at a time.
+    pub fn bind(registry: Arc<Registry>, descriptors: usize) -> Result<Self, ListenError> {
+        let poll = Poll::new().map_err(ListenError::Poll)?;
+        let waker =
+            Waker::new(poll.registry(), Source::Waker.token()).map_err(ListenError::Poll)?;
+        let health = Health::new(&registry.topology.servers);
+        let own = registry.topology.listeners.len() + health.descriptors() + OWN_DESCRIPTORS;
+        let sessions_at_most = descriptors.saturating_sub(own) / DESCRIPTORS_PER_SESSION;
+        let acceptor = Acceptor::bind(&registry, poll.registry(), sessions_at_most)?;
+        Ok(Self {
+            registry,
+            poll,
+            waker: Arc::new(waker),
+            stop: Arc::default(),
+            acceptor,
+            sessions: Slab::new(),
+            closed: Vec::new(),
+            queue: VecDeque::new(),
+            deadlines: Deadlines::default(),
+            health,
+            scratch: Scratch::new(),
+            now: Instant::now(),
+        })
+    }
+
+    /// What another thread needs to end the relay.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle {
+            waker: Arc::clone(&self.waker),
+            stop: Arc::clone(&self.stop),
+        }
+    }
+
+    /// Relays until [`Handle::stop`].
+    pub fn run(mut self) -> io::Result<()> {
+        let _names = Names::start(&self.registry.topology.servers)?;
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.stop.load(Acquire) {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            self.now = Instant::now();
+            self.turn(&events);
+        }
+        self.shut_down();
+        Ok(())
+    }
+
+    /// How long the next wait may be.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.queue.is_empty() || self.acceptor.has_more() {
+            return Some(Duration::ZERO);
+        }
+        let next = [
+            self.deadlines.next(),
+            self.health.next(),
+            self.acceptor.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn turn(&mut self, events: &Events) {
+        for event in events {
+            match Source::from(event.token()) {
+                Source::Waker => {}
+                Source::Listener(index) => self.acceptor.event(index),
+                Source::Client(slot) => self.client_event(slot, event),
+                Source::Server(slot) => self.server_event(slot, event),
+                Source::Probe(index) => self.health.event(index, event, self.now),
+            }
+        }
+        for _ in 0..self.queue.len() {
+            let Some(slot) = self.queue.pop_front() else {
+                break;
+            };
+            if let Some(session) = &mut self.sessions[slot] {
+                session.queued = false;
+                self.advance(slot);
+            }
+        }
+        while let Some(slot) = self.deadlines.expired(self.now) {
+            self.expire(slot);
+        }
+        self.health.turn(self.poll.registry(), self.now);
+        self.accept();
+        for slot in self.closed.drain(..) {
+            self.sessions.remove(slot);
+        }
+    }
+
+    fn client_event(&mut self, slot: usize, event: &Event) {
+        let Some(session) = &mut self.sessions[slot] else {
+            return;
+        };
+        match session.client_event(event, &mut self.scratch) {
+            Some(reason) => self.close(slot, reason),
+            None => self.advance(slot),
+        }
+    }
+
+    fn server_event(&mut self, slot: usize, event: &Event) {
+        let Some(session) = &mut self.sessions[slot] else {
+            return;
+        };
+        if matches!(session.backend, Backend::Search(_)) && !self.connect_event(slot, event) {
+            return;
+        }
+        let Some(session) = &mut self.sessions[slot] else {
+            return;
+        };
+        session.server_event(event, &mut self.scratch);
+        self.advance(slot);
+    }
+
+    /// Lets a session move what it can.
+    fn advance(&mut self, slot: usize) {
+        let Some(session) = &mut self.sessions[slot] else {
+            return;
+        };
+        match session.advance(&mut self.scratch, self.now) {
+            Next::Wait => {}
+            Next::Queue => {
+                if !session.queued {
+                    session.queued = true;
+                    self.queue.push_back(slot);
+                }
+            }
+            Next::Drain => {
+                if session.deadline.is_none() {
+                    self.set_deadline(slot, Some(self.now + DRAIN_LIMIT));
+                }
+            }
+            Next::Close(reason) => self.close(slot, reason),
+        }
+    }
+
+    /// Ends what has run out of time: a connect, or the delivery of the rest.
+    fn expire(&mut self, slot: usize) {
+        self.set_deadline(slot, None);
+        let Some(session) = &mut self.sessions[slot] else {
+            return;
+        };
+        match (&session.backend, session.ending()) {
+            (Backend::Search(_), _) => self.connect_timed_out(slot),
+            (Backend::Connected { .. }, Some(reason)) => self.close(slot, reason),
+            (Backend::Connected { .. }, None) => {}
+        }
+    }
+
+    fn set_deadline(&mut self, slot: usize, deadline: Option<Instant>) {
+        if let Some(session) = &mut self.sessions[slot] {
+            self.deadlines.change(slot, session.deadline, deadline);
+            session.deadline = deadline;
+        }
+    }
+
+    /// Closes both sides and takes the session out of the table.
+    fn close(&mut self, slot: usize, reason: CloseReason) {
+        self.set_deadline(slot, None);
+        let Some(mut session) = self.sessions[slot].take() else {
+            return;
+        };
+        session.release(&mut self.scratch);
+        session.record.set_state(SessionState::Stopping);
+        self.registry.sessions.close(session.record.id(), reason);
+        log::debug!("session {}: {}", session.record.id(), reason.as_str());
+        self.closed.push(slot);
+    }
+
+    fn shut_down(mut self) {
+        self.acceptor.close(&self.registry);
+        let slots: Vec<usize> = self.sessions.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.close(slot, CloseReason::Shutdown);
+        }
+    }
+}

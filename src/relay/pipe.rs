@@ -1,0 +1,377 @@
+//! Moves bytes one way between two sockets that must never block.
+//!
+//! The system announces readiness once, at the moment it begins. So a pipe
+//! remembers it (`readable`, `writable`) until a call says that there is no
+//! more; forget that and a session stalls with bytes in hand.
+//!
+//! A pipe holds memory only while its sink is slow: what was read goes out of
+//! the shared [`Scratch`] at once, and the rest that the sink did not take is
+//! kept until it does. Nothing more is read meanwhile, which slows the writer
+//! at the other end, and nobody else.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+
+use crate::socket;
+
+/// What a pipe moves before it lets others have their turn. Less costs bulk
+/// transfers dear; more makes the others wait longer than 100 µs.
+const TURN_BUDGET: usize = 256 * 1024;
+
+/// The buffer that every read goes through, and the account of what pipes keep.
+pub(super) struct Scratch {
+    buffer: Box<[u8]>,
+    kept: usize,
+}
+
+impl Scratch {
+    /// One read: larger ones gain nothing, smaller ones cost bulk transfers.
+    const SIZE: usize = 64 * 1024;
+    /// One read while memory is short, and so the most that a pipe keeps then.
+    const SIZE_WHEN_SHORT: usize = 4 * 1024;
+    /// When memory counts as short: 128 sessions whose peers have stopped reading.
+    const SHORT: usize = 8 * 1024 * 1024;
+
+    pub(super) fn new() -> Self {
+        Self {
+            buffer: vec![0; Self::SIZE].into_boxed_slice(),
+            kept: 0,
+        }
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        let size = if self.kept < Self::SHORT {
+            Self::SIZE
+        } else {
+            Self::SIZE_WHEN_SHORT
+        };
+        &mut self.buffer[..size]
+    }
+}
+
+/// One direction of a session.
+#[derive(Debug, Default)]
+pub(super) struct Pipe {
+    /// The source may have bytes, or its end.
+    readable: bool,
+    /// The source has said that it ends: after a short read there is still more to learn.
+    ends: bool,
+    /// The sink may take bytes.
+    writable: bool,
+    stage: Stage,
+    kept: Vec<u8>,
+    /// How much of `kept` the sink has taken.
+    taken: usize,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Open,
+    /// The source has ended; the sink learns that after what is kept.
+    Ending,
+    /// Nothing moves any more.
+    Closed,
+}
+
+/// What came to an end in a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The source ended its stream in order.
+    SourceClosed,
+    /// The source's connection broke.
+    SourceFailed,
+    /// The sink's connection broke.
+    SinkFailed,
+}
+
+/// How far a pipe came.
+#[derive(Debug, Default)]
+pub(super) struct Pumped {
+    /// Bytes that the sink took.
+    pub(super) bytes: u64,
+    /// What ended meanwhile.
+    pub(super) end: Option<End>,
+    /// It stopped to be fair, not for want of bytes or room. No event will follow.
+    pub(super) has_more: bool,
+}
+
+impl Pipe {
+    /// The source has bytes, or an end, to read.
+    pub(super) fn source_readable(&mut self, ends: bool) {
+        self.readable = true;
+        self.ends |= ends;
+    }
+
+    /// The sink takes bytes again.
+    pub(super) fn sink_writable(&mut self) {
+        self.writable = true;
+    }
+
+    /// The sink's connection is broken: what is on the way to it is lost.
+    pub(super) fn sink_failed(&mut self, scratch: &mut Scratch) {
+        self.release(scratch);
+        self.stage = Stage::Closed;
+    }
+
+    /// Whether nothing moves any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.stage == Stage::Closed
+    }
+
+    /// Bytes of memory that it holds.
+    pub(super) fn memory(&self) -> usize {
+        self.kept.capacity()
+    }
+
+    /// Gives the memory back that it holds.
+    pub(super) fn release(&mut self, scratch: &mut Scratch) {
+        scratch.kept -= self.kept.capacity();
+        self.kept = Vec::new();
+        self.taken = 0;
+    }
+
+    /// Moves what can be moved now, within one turn's budget.
+    pub(super) fn pump(
+        &mut self,
+        source: BorrowedFd<'_>,
+        sink: BorrowedFd<'_>,
+        scratch: &mut Scratch,
+    ) -> Pumped {
+        let mut pumped = Pumped::default();
+        let mut read = 0;
+        loop {
+            if self.send_kept(sink, scratch, &mut pumped.bytes).is_err() {
+                self.fail(&mut pumped, scratch);
+            }
+            if self.stage == Stage::Ending && self.kept.is_empty() {
+                // A sink that is gone already needs no end of stream.
+                let _ = socket::end_stream(sink);
+                self.stage = Stage::Closed;
+            }
+            if self.stage != Stage::Open || !self.readable || !self.writable {
+                return pumped;
+            }
+            if read >= TURN_BUDGET {
+                pumped.has_more = true;
+                return pumped;
+            }
+            let room = scratch.room();
+            match socket::read(source, room) {
+                Ok(0) => self.end(End::SourceClosed, &mut pumped),
+                Ok(length) => {
+                    // A short read means that there was no more, unless the end is near.
+                    self.readable = length == room.len() || self.ends;
+                    read += length;
+                    if self.send(sink, length, scratch, &mut pumped.bytes).is_err() {
+                        self.fail(&mut pumped, scratch);
+                    }
+                }
+                Err(Errno::AGAIN) => self.readable = false,
+                Err(_) => self.end(End::SourceFailed, &mut pumped),
+            }
+        }
+    }
+
+    /// Sends the front of the scratch buffer, and keeps what is not taken.
+    fn send(
+        &mut self,
+        sink: BorrowedFd<'_>,
+        length: usize,
+        scratch: &mut Scratch,
+        sent: &mut u64,
+    ) -> Result<(), Errno> {
+        let bytes = &scratch.buffer[..length];
+        let taken = match socket::write(sink, bytes) {
+            Ok(taken) => taken,
+            Err(Errno::AGAIN) => 0,
+            Err(errno) => return Err(errno),
+        };
+        *sent += taken as u64;
+        if taken < length {
+            self.writable = false;
+            self.kept = bytes[taken..].to_vec();
+            scratch.kept += self.kept.capacity();
+        }
+        Ok(())
+    }
+
+    fn send_kept(
+        &mut self,
+        sink: BorrowedFd<'_>,
+        scratch: &mut Scratch,
+        sent: &mut u64,
+    ) -> Result<(), Errno> {
+        while self.writable && !self.kept.is_empty() {
+            match socket::write(sink, &self.kept[self.taken..]) {
+                Ok(length) => {
+                    *sent += length as u64;
+                    self.taken += length;
+                    if self.taken == self.kept.len() {
+                        self.release(scratch);
+                    }
+                }
+                Err(Errno::AGAIN) => self.writable = false,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, end: End, pumped: &mut Pumped) {
+        self.stage = Stage::Ending;
+        self.readable = false;
+        pumped.end = Some(end);
+    }
+
+    fn fail(&mut self, pumped: &mut Pumped, scratch: &mut Scratch) {
+        self.sink_failed(scratch);
+        pumped.end = Some(pumped.end.unwrap_or(End::SinkFailed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::Shutdown;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// A pipe with a stream at each end, and what the tests do with them.
+    struct Bench {
+        writer: UnixStream,
+        source: UnixStream,
+        sink: UnixStream,
+        reader: UnixStream,
+        pipe: Pipe,
+        scratch: Scratch,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (writer, source) = UnixStream::pair().unwrap();
+            let (sink, reader) = UnixStream::pair().unwrap();
+            for stream in [&writer, &source, &sink, &reader] {
+                stream.set_nonblocking(true).unwrap();
+            }
+            let mut pipe = Pipe::default();
+            pipe.sink_writable();
+            Self {
+                writer,
+                source,
+                sink,
+                reader,
+                pipe,
+                scratch: Scratch::new(),
+            }
+        }
+
+        fn pump(&mut self) -> Pumped {
+            self.pipe
+                .pump(self.source.as_fd(), self.sink.as_fd(), &mut self.scratch)
+        }
+
+        fn received(&mut self) -> Vec<u8> {
+            let mut bytes = Vec::new();
+            // The error is `WouldBlock` where the stream is still open.
+            let _ = self.reader.read_to_end(&mut bytes);
+            bytes
+        }
+    }
+
+    #[test]
+    fn data_and_end_that_come_together_both_arrive() {
+        let mut bench = Bench::new();
+        bench.writer.write_all(b"last words").unwrap();
+        bench.writer.shutdown(Shutdown::Write).unwrap();
+        bench.pipe.source_readable(true);
+        assert_eq!(bench.pump().end, Some(End::SourceClosed));
+        assert!(bench.pipe.is_closed());
+        assert_eq!(bench.received(), b"last words");
+    }
+
+    #[test]
+    fn a_slow_sink_stops_the_reading_and_loses_nothing() {
+        let mut bench = Bench::new();
+        let mut written = Vec::new();
+        let mut received = Vec::new();
+        for round in 0..50_u8 {
+            while let Ok(length) = bench.writer.write(&[round; 10_000]) {
+                written.extend_from_slice(&[round; 10_000][..length]);
+            }
+            bench.pipe.source_readable(false);
+            let kept_before = bench.pipe.memory();
+            bench.pump();
+            assert!(bench.pipe.memory() <= Scratch::SIZE);
+            assert!(
+                kept_before == 0 || bench.pipe.memory() == kept_before,
+                "nothing is read while something is kept"
+            );
+            assert_eq!(bench.scratch.kept, bench.pipe.memory());
+            if round % 3 == 0 {
+                received.extend(bench.received());
+                bench.pipe.sink_writable();
+                bench.pump();
+            }
+        }
+        loop {
+            bench.pipe.sink_writable();
+            bench.pipe.source_readable(false);
+            let moved = bench.pump().bytes;
+            let more = bench.received();
+            if moved == 0 && more.is_empty() {
+                break;
+            }
+            received.extend(more);
+        }
+        assert!(received == written);
+        assert_eq!(bench.scratch.kept, 0);
+    }
+
+    #[test]
+    fn a_busy_source_gives_way_after_its_budget_and_says_so() {
+        let mut bench = Bench::new();
+        // The stream's own buffers are smaller than the budget, so both ends are served as they fill.
+        let mut moved = 0;
+        let reader = bench.reader.try_clone().unwrap();
+        reader.set_nonblocking(false).unwrap();
+        let mut writer = bench.writer.try_clone().unwrap();
+        writer.set_nonblocking(false).unwrap();
+        let total = 4 * TURN_BUDGET;
+        let feeding = std::thread::spawn(move || writer.write_all(&vec![7; total]).unwrap());
+        let draining = std::thread::spawn(move || {
+            std::io::copy(&mut reader.take(total as u64), &mut std::io::sink())
+        });
+        while moved < total as u64 {
+            bench.pipe.source_readable(false);
+            bench.pipe.sink_writable();
+            let pumped = bench.pump();
+            assert!(pumped.bytes <= (TURN_BUDGET + 2 * Scratch::SIZE) as u64);
+            moved += pumped.bytes;
+        }
+        feeding.join().unwrap();
+        assert_eq!(draining.join().unwrap().unwrap(), total as u64);
+    }
+
+    #[test]
+    fn a_broken_sink_is_told_apart_from_a_source_that_ended() {
+        let mut bench = Bench::new();
+        let (gone, _) = UnixStream::pair().unwrap();
+        bench.reader = gone;
+        bench.writer.write_all(b"x").unwrap();
+        bench.pipe.source_readable(false);
+        assert_eq!(bench.pump().end, Some(End::SinkFailed));
+        assert!(bench.pipe.is_closed());
+    }
+
+    #[test]
+    fn less_is_kept_for_each_while_much_is_kept_for_all() {
+        let mut scratch = Scratch::new();
+        assert_eq!(scratch.room().len(), Scratch::SIZE);
+        scratch.kept = Scratch::SHORT;
+        assert_eq!(scratch.room().len(), Scratch::SIZE_WHEN_SHORT);
+    }
+}

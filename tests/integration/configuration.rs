@@ -1,0 +1,345 @@
+//! The configuration: what is accepted, and what each mistake is told.
+
+use std::process::Output;
+
+use super::support::Directory;
+use super::support::daemon::program;
+
+fn check(text: &[u8]) -> Output {
+    let directory = Directory::new();
+    directory.file("sessiond.cnf", text);
+    program()
+        .args(["--check", "--config", "sessiond.cnf"])
+        .current_dir(directory.path())
+        .output()
+        .unwrap()
+}
+
+fn faults(text: &[u8]) -> String {
+    let output = check(text);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(output.stdout, b"");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+const WHOLE: &str = "[server1]\ntype=server\naddress=127.0.0.1\nport=3306\n\
+    [server2]\ntype=server\naddress=db2.example\nport=3306\nrank=secondary\n\
+    [svc]\ntype=service\nrouter=readconnroute\nservers=server1,\n  server2\nconnect_timeout=500ms\nfilters=\n\
+    [lst]\ntype=listener\nservice=svc\nprotocol=MariaDBClient\nport=4006\n";
+
+/// [`WHOLE`] with something replaced.
+fn with(from: &str, to: &str) -> String {
+    assert!(WHOLE.contains(from), "{from}");
+    WHOLE.replacen(from, to, 1)
+}
+
+#[test]
+fn a_whole_configuration_has_no_fault() {
+    let output = check(WHOLE.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(
+        output.stdout,
+        b"no fault: 2 servers, 1 service, 1 listener\n"
+    );
+    assert_eq!(output.stderr, b"");
+}
+
+#[test]
+fn the_printed_example_has_no_fault() {
+    let printed = program().arg("--print-config").output().unwrap();
+    assert_eq!(printed.status.code(), Some(0));
+    assert_eq!(
+        check(&printed.stdout).stdout,
+        b"no fault: 2 servers, 3 services, 3 listeners\n"
+    );
+}
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "it is one table")]
+fn each_mistake_has_its_own_message() {
+    for (text, expected) in [
+        // The dialect.
+        (
+            "x\n".into(),
+            "1: x: a section such as [maxscale] must come first",
+        ),
+        ("[a\n".into(), "1: [a: the ] at the end is missing"),
+        ("[]\n".into(), "1: []: a section needs a name"),
+        (
+            "[a b]\n".into(),
+            "1: [a b]: a name is made of letters, digits and - . _ ~, not of ' '",
+        ),
+        (
+            with("port=4006", "port=4006\nx"),
+            "22: x: neither [section], key=value nor a # comment",
+        ),
+        (
+            with("port=4006", "=1\nport=4006"),
+            "21: =1: the parameter's name is missing before the =",
+        ),
+        (
+            with("port=4006", "port=1\nport=2"),
+            "22: lst: port is given twice (first on line 21)",
+        ),
+        (
+            with("port=4006", "port=4006\n\u{7}"),
+            "22: the line is not printable UTF-8 text",
+        ),
+        // Sections.
+        (
+            with("type=server\n", ""),
+            "1: server1: type is missing; it must be server, service or listener",
+        ),
+        (
+            with("type=server\n", "type=monitor\n"),
+            "2: server1: type=monitor must be server, service or listener",
+        ),
+        (
+            with("[lst]", "[svc]"),
+            "17: svc: the name is used twice (first on line 10)",
+        ),
+        // The admin server.
+        (
+            "[maxscale]\nadmin_prot=1\n".into(),
+            "2: maxscale: unknown parameter admin_prot (there are admin_enabled, admin_host, admin_port)",
+        ),
+        (
+            "[maxscale]\ntype=server\n".into(),
+            "2: maxscale: [maxscale] has no type",
+        ),
+        (
+            "[maxscale]\nadmin_port=70000\n".into(),
+            "2: maxscale: admin_port=70000 must be a number from 1 to 65535, or 0 for any that is free",
+        ),
+        (
+            "[maxscale]\nadmin_enabled=maybe\n".into(),
+            "2: maxscale: admin_enabled=maybe must be true or false",
+        ),
+        (
+            "[maxscale]\nadmin_host=here\n".into(),
+            "2: maxscale: admin_host=here must be an IP address, such as 127.0.0.1 or ::1",
+        ),
+        (
+            "[maxscale]\nadmin_host=0.0.0.0\n".into(),
+            "2: maxscale: admin_host=0.0.0.0 must be a loopback address: whoever reaches the admin server can read it",
+        ),
+        // Servers.
+        (
+            with("address=127.0.0.1\n", ""),
+            "1: server server1: address is missing",
+        ),
+        (
+            with("address=127.0.0.1", "address=127.0.0.256"),
+            "3: server server1: address=127.0.0.256 must be an IP address or a host name, such as 192.0.2.1 or db1.example",
+        ),
+        (
+            with("address=127.0.0.1", "address="),
+            "3: server server1: address= must be an IP address or a host name, such as 192.0.2.1 or db1.example",
+        ),
+        (
+            with("port=3306\n", ""),
+            "1: server server1: port is missing",
+        ),
+        (
+            with("port=3306", "port=0"),
+            "4: server server1: port=0 must be a number from 1 to 65535",
+        ),
+        (
+            with("port=3306", "port=+3306"),
+            "4: server server1: port=+3306 must be a number from 1 to 65535",
+        ),
+        (
+            with("rank=secondary", "rank=third"),
+            "9: server server2: rank=third must be primary or secondary",
+        ),
+        (
+            with("rank=secondary", "protocol=MariaDBBackend"),
+            "9: server server2: unknown parameter protocol (there are address, port, rank)",
+        ),
+        // Services.
+        (
+            with("servers=server1,\n  server2\n", ""),
+            "10: service svc: servers is missing",
+        ),
+        (
+            with("servers=server1,\n  server2", "servers="),
+            "13: service svc: servers= must name a server, or several with commas between them",
+        ),
+        (
+            with("server1,\n", "server9,\n"),
+            "13: service svc: no server is called server9 (there are server1, server2)",
+        ),
+        (
+            with("  server2\n", "  server1\n"),
+            "13: service svc: servers names server1 twice",
+        ),
+        (
+            with("router=readconnroute", "router=readwritesplit"),
+            "12: service svc: router=readwritesplit must be readconnroute: statement routing needs a SQL-parsing proxy, which this is not",
+        ),
+        (
+            with("router=readconnroute", "router=binlogrouter"),
+            "12: service svc: router=binlogrouter must be readconnroute",
+        ),
+        (
+            with("connect_timeout=500ms", "connect_timeout=soon"),
+            "15: service svc: connect_timeout=soon must be a whole number with ms, s, m or h, such as 10s",
+        ),
+        (
+            with("connect_timeout=500ms", "connect_timeout=0"),
+            "15: service svc: connect_timeout=0 must be longer than nothing, such as 10s",
+        ),
+        (
+            with("connect_timeout=500ms", "connect_timeout=10000h"),
+            "15: service svc: connect_timeout=10000h must be a year at most",
+        ),
+        (
+            with("filters=", "filters=qla"),
+            "16: service svc: filters=qla must be empty: there are no filters",
+        ),
+        // Listeners.
+        (
+            with("service=svc\n", ""),
+            "17: listener lst: service is missing",
+        ),
+        (
+            with("service=svc", "service=scv"),
+            "19: listener lst: no service is called scv (there is svc)",
+        ),
+        (
+            with("protocol=MariaDBClient", "protocol=MongoDB"),
+            "20: listener lst: protocol=MongoDB must be MariaDBClient, PostgreSQLClient or TCP",
+        ),
+        (
+            with("port=4006\n", ""),
+            "17: listener lst: port or socket is missing",
+        ),
+        (
+            with("port=4006", "port=4006\nsocket=/run/x"),
+            "17: listener lst: socket excludes address and port: remove one or the other",
+        ),
+        (
+            with("port=4006", "socket=run/x"),
+            "21: listener lst: socket=run/x must be an absolute path",
+        ),
+        (
+            with("port=4006", "port=4006\naddress=localhost"),
+            "22: listener lst: address=localhost must be an IP address, such as 127.0.0.1 or ::1",
+        ),
+        (
+            with("port=4006", "port=8989"),
+            "17: listener lst: it listens where the admin server does (admin_host, admin_port)",
+        ),
+        (
+            with(
+                "port=4006\n",
+                "port=4006\n[l2]\ntype=listener\nservice=svc\nport=4006\naddress=127.0.0.1\n",
+            ),
+            "22: listener l2: it listens where listener lst does",
+        ),
+        (
+            with("port=3306", "port=8989"),
+            "17: listener lst: address must be a loopback address, since its service leads to the admin server",
+        ),
+    ] {
+        let expected = format!("sessiond.cnf:{expected}\n");
+        assert_eq!(faults(text.as_bytes()), expected, "{text}");
+    }
+}
+
+#[test]
+fn bytes_that_are_not_text_are_named_by_their_line() {
+    assert_eq!(
+        faults(b"[a]\n\xff\xfe\n"),
+        "sessiond.cnf:1: a: type is missing; it must be server, service or listener\nsessiond.cnf:2: the line is not printable UTF-8 text\n"
+    );
+}
+
+#[test]
+fn all_mistakes_come_at_once_in_the_order_of_the_file() {
+    let text = with("port=3306", "port=x")
+        .replace("rank=secondary", "rank=x")
+        .replace("service=svc", "service=x");
+    let faults = faults(text.as_bytes());
+    let lines: Vec<&str> = faults
+        .lines()
+        .map(|line| line.split(':').nth(1).unwrap())
+        .collect();
+    assert_eq!(lines, ["4", "9", "19"], "{faults}");
+}
+
+#[test]
+fn a_faulty_section_makes_no_further_fault_for_those_that_refer_to_it() {
+    let faults = faults(with("port=3306", "port=x").as_bytes());
+    assert_eq!(faults.lines().count(), 1, "{faults}");
+}
+
+#[test]
+fn a_running_program_refuses_the_same() {
+    let directory = Directory::new();
+    let path = directory.file("sessiond.cnf", with("port=3306", "port=x"));
+    let output = program().arg("--config").arg(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        message,
+        format!(
+            "{}:4: server server1: port=x must be a number from 1 to 65535\n",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_status_2() {
+    let directory = Directory::new();
+    let missing = directory.path().join("missing.cnf");
+    let output = program()
+        .arg("--check")
+        .arg("--config")
+        .arg(&missing)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        message,
+        format!(
+            "sessiond: cannot read {}: No such file or directory (os error 2)\n",
+            missing.display()
+        )
+    );
+
+    let large = directory.file("large.cnf", vec![b'#'; 1024 * 1024 + 1]);
+    let output = program()
+        .arg("--check")
+        .arg("--config")
+        .arg(&large)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .ends_with("longer than 1048576 bytes\n")
+    );
+}
+
+#[test]
+fn a_wrong_command_line_is_status_2_and_help_and_version_are_not() {
+    for (arguments, status, start) in [
+        (vec!["--chek"], 2, ""),
+        (vec!["x"], 2, ""),
+        (vec!["--help"], 0, "sessiond routes "),
+        (
+            vec!["--version"],
+            0,
+            concat!("sessiond ", env!("CARGO_PKG_VERSION"), "\n"),
+        ),
+    ] {
+        let output = program().args(&arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}");
+        assert!(String::from_utf8(output.stdout).unwrap().starts_with(start));
+        assert_eq!(output.stderr.is_empty(), status == 0);
+    }
+}

@@ -1,0 +1,13 @@
+//! sessiond from outside: the real program, real sockets, real clients and servers.
+//!
+//! Every test starts what it needs on free ports and in a directory of its own,
+//! and every wait in it has a deadline.
+
+mod admin;
+mod configuration;
+mod databases;
+mod documents;
+mod house;
+mod relay;
+mod stopping;
+mod support;

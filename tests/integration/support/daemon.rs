@@ -1,0 +1,174 @@
+//! The program under test, on free ports.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use super::http::{self, Answer};
+use super::process::Process;
+use super::{Directory, Document, until};
+
+pub struct Daemon {
+    pub process: Process,
+    admin: SocketAddr,
+    listeners: HashMap<String, SocketAddr>,
+    _directory: Directory,
+}
+
+/// The program, not yet started.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sessiond"));
+    command.env_remove("RUNTIME_DIRECTORY");
+    command
+}
+
+impl Daemon {
+    /// Starts it on a configuration, of which the `[maxscale]` section is made here.
+    pub fn start(sections: &str) -> Self {
+        Self::start_with(sections, program())
+    }
+
+    /// Starts it with a limit of descriptors.
+    pub fn start_limited(sections: &str, descriptors: usize) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+        command
+            .args(["-c", &script])
+            .arg(env!("CARGO_BIN_EXE_sessiond"));
+        Self::start_with(sections, command)
+    }
+
+    fn start_with(sections: &str, mut command: Command) -> Self {
+        let directory = Directory::new();
+        let text = format!("[maxscale]\nadmin_port=0\n{sections}");
+        let path = directory.file("sessiond.cnf", text);
+        let process = Process::start(
+            command
+                .arg("--config")
+                .arg(path)
+                .env("TMPDIR", directory.path()),
+        );
+        let mut listeners = HashMap::new();
+        let admin = process.line("the admin server's address", |line| {
+            let (who, place) = line.split_once(": listening on ")?;
+            if let Some((_, name)) = who.split_once("listener ") {
+                // A unix socket has no address to keep.
+                if let Ok(address) = place.parse() {
+                    listeners.insert(name.to_owned(), address);
+                }
+                return None;
+            }
+            Some(place.parse().unwrap())
+        });
+        Self {
+            process,
+            admin,
+            listeners,
+            _directory: directory,
+        }
+    }
+
+    /// The admin server's address.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// A listener's address.
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        let address = self.listeners[name];
+        match address {
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+                SocketAddr::new("127.0.0.1".parse().unwrap(), v6.port())
+            }
+            _ => address,
+        }
+    }
+
+    pub fn request(&self, method: &str, target: &str) -> Answer {
+        http::request(self.admin, method, target, "")
+    }
+
+    /// What GET answers, which must be 200.
+    pub fn get(&self, target: &str) -> Document {
+        let answer = self.request("GET", target);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.document()
+    }
+
+    /// The client sessions that are listed.
+    pub fn client_sessions(&self) -> Vec<Document> {
+        let all = self.get("/v1/sessions").elements("/data");
+        all.into_iter()
+            .filter(|session| session.has("/attributes/protocol"))
+            .collect()
+    }
+
+    /// Waits until that many client sessions are listed, and returns them.
+    pub fn client_sessions_until(&self, count: usize) -> Vec<Document> {
+        until(&format!("{count} client sessions"), || {
+            Some(self.client_sessions()).filter(|list| list.len() == count)
+        })
+    }
+
+    /// Waits until a session looks as it should.
+    pub fn session_until(
+        &self,
+        id: &str,
+        what: &str,
+        looks: impl Fn(&Document) -> bool,
+    ) -> Document {
+        until(what, || {
+            let answer = self.request("GET", &format!("/v1/sessions/{id}"));
+            (answer.status == 200)
+                .then(|| answer.document())
+                .filter(|document| looks(document))
+        })
+    }
+
+    /// Waits until a session is gone.
+    pub fn gone(&self, id: &str) {
+        until(&format!("the end of session {id}"), || {
+            (self.request("GET", &format!("/v1/sessions/{id}")).status == 404).then_some(())
+        });
+    }
+}
+
+impl Daemon {
+    /// How many descriptors it has open when it has answered once and nobody is connected.
+    pub fn descriptors_at_rest(&self) -> usize {
+        // Its inner connection is made by the first request at the latest.
+        self.get("/v1");
+        let one_is_leaving = self.process.descriptors();
+        until("the end of an admin connection", || {
+            let sockets =
+                std::fs::read_to_string(format!("/proc/{}/net/tcp", self.process.id())).unwrap();
+            let port = format!(":{:04X} ", self.admin.port());
+            // Established (01) or closed by the client alone (08), as seen from the admin port.
+            let open = sockets.lines().filter(|line| {
+                let mut words = line.split_whitespace().skip(1);
+                let local = words.next().map(|local| format!("{local} "));
+                local.is_some_and(|local| local.ends_with(&port))
+                    && matches!(words.nth(1), Some("01" | "08"))
+            });
+            (open.count() == 0).then(|| self.process.descriptors().min(one_is_leaving))
+        })
+    }
+
+    /// Waits until it has no more descriptors open than that.
+    pub fn until_descriptors(&self, most: usize) {
+        until(&format!("{most} descriptors"), || {
+            (self.process.descriptors() <= most).then_some(())
+        });
+    }
+}
+
+/// One server, one service, one listener on a free port, all called by their kind.
+pub fn one_service(server: SocketAddr) -> String {
+    format!(
+        "[server]\ntype=server\naddress={}\nport={}\n\
+         [service]\ntype=service\nservers=server\n\
+         [listener]\ntype=listener\nservice=service\nprotocol=TCP\naddress=127.0.0.1\nport=0\n",
+        server.ip(),
+        server.port()
+    )
+}

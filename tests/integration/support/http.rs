@@ -1,0 +1,97 @@
+//! One HTTP answer, read off a socket.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::{Document, PATIENCE};
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Status line and header fields.
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    /// Reads an answer with a length, or without a body.
+    pub fn read(stream: &mut impl BufRead, head_alone: bool) -> Self {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let length = stream.read_line(&mut head).expect("an answer");
+            assert!(length > 0, "the connection ended in {head:?}");
+        }
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .expect("a status");
+        let mut answer = Self {
+            status,
+            head,
+            body: String::new(),
+        };
+        let length = answer
+            .field("Content-Length")
+            .map_or(0, |length| length.parse().unwrap());
+        if !head_alone {
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).expect("the body");
+            answer.body = String::from_utf8(body).expect("a body in UTF-8");
+        }
+        answer
+    }
+
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_once(": "))
+            .find_map(|(field, value)| field.eq_ignore_ascii_case(name).then_some(value))
+    }
+
+    pub fn document(&self) -> Document {
+        Document::parse(&self.body)
+    }
+
+    /// The `detail` of an error document, after checking the rest of it.
+    pub fn detail(&self) -> String {
+        let document = self.document();
+        let error = document.at("/errors/0");
+        assert_eq!(error.text("/status"), self.status.to_string());
+        assert!(
+            self.head
+                .lines()
+                .next()
+                .unwrap()
+                .ends_with(&error.text("/title")),
+            "{self:?}"
+        );
+        error.text("/detail")
+    }
+}
+
+/// Connects, with a deadline for all that is read and written.
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends one request on a connection of its own.
+pub fn request(address: SocketAddr, method: &str, target: &str, fields: &str) -> Answer {
+    let mut stream = connect(address);
+    let request = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    Answer::read(&mut BufReader::new(stream), method == "HEAD")
+}
+
+/// Sends bytes, and returns everything that comes until the end of the connection.
+pub fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = connect(address);
+    stream.write_all(bytes).unwrap();
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    String::from_utf8_lossy(&all).into_owned()
+}

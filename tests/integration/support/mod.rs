@@ -1,0 +1,40 @@
+//! What the tests share: the program under test, servers and clients around it.
+
+pub mod daemon;
+pub mod directory;
+pub mod document;
+pub mod http;
+pub mod mariadb;
+pub mod process;
+pub mod server;
+
+use std::time::{Duration, Instant};
+
+pub use daemon::Daemon;
+pub use directory::Directory;
+pub use document::Document;
+pub use server::Server;
+
+/// How long anything may take that should take no time. It is long because the
+/// machines that run tests are busy, and only ever waited for by a failing test.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until there is an answer.
+///
+/// # Panics
+///
+/// When there is none within [`PATIENCE`].
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "in vain for {PATIENCE:?}: {what}"
+        );
+        // Waiting, not hoping: whatever comes earlier is seen at the next question.
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,31 @@
+# Makes sure that the programs which the tests start are there: each argument
+# is COMMAND:PACKAGE. What is missing is installed with apt where that may be
+# done, and named in one line otherwise.
+set -eu
+
+missing=
+for pair in "$@"; do
+	command -v "${pair%%:*}" >/dev/null || test -x "/usr/sbin/${pair%%:*}" || missing="$missing ${pair##*:}"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -eq 0 ]; then
+	as_root=
+elif sudo -n true 2>/dev/null; then
+	as_root="sudo -n"
+else
+	as_root=none
+fi
+if [ "$as_root" != none ] && command -v apt-get >/dev/null; then
+	log=$(mktemp)
+	# A package's own service is not wanted; the tests start their own.
+	if { $as_root apt-get update && $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+		apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+		rm -f "$log"
+		exit 0
+	fi
+	tail -n 5 "$log" >&2
+	rm -f "$log"
+fi
+echo "the tests need these Debian packages, please install them:$missing" >&2
+exit 1
