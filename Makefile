@@ -4,7 +4,7 @@ PROGRAMS = mariadbd:mariadb-server mariadb:mariadb-client curl:curl
 .PHONY: run test check programs
 
 run:
-	cargo run --release --locked
+	cargo run --release --locked -- --config src/config/example.cnf
 
 test: programs
 	cargo test --locked

@@ -71,6 +71,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     } else {
         None
     };
+    relay.announce();
     let admin = admin
         .map(Admin::start)
         .transpose()

@@ -125,10 +125,6 @@ impl Acceptor {
             .into_iter()
             .zip(listeners)
             .map(|(listening, listener)| {
-                let place = listening.address().map(|address| address.to_string());
-                let place =
-                    place.unwrap_or_else(|| endpoint_in_words(&listener.parameters.endpoint));
-                log::info!("listener {}: listening on {place}", listener.name());
                 let session = registry.sessions.open_listener(listener, connected).id();
                 Open {
                     listening,
@@ -143,6 +139,16 @@ impl Acceptor {
             paused: None,
             told: false,
         })
+    }
+
+    /// Tells the log where it listens.
+    pub(super) fn announce(&self) {
+        for open in &self.open {
+            let place = open.listening.address().map(|address| address.to_string());
+            let place =
+                place.unwrap_or_else(|| endpoint_in_words(&open.listener.parameters.endpoint));
+            log::info!("listener {}: listening on {place}", open.listener.name());
+        }
     }
 
     /// Clients have arrived.

@@ -115,6 +115,11 @@ impl Relay {
         })
     }
 
+    /// Tells the log where it listens.
+    pub fn announce(&self) {
+        self.acceptor.announce();
+    }
+
     /// What another thread needs to end the relay.
     #[must_use]
     pub fn handle(&self) -> Handle {
