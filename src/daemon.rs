@@ -7,21 +7,35 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::admin::{self, Admin};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::registry::Registry;
 use crate::relay::{self, Relay};
 
-/// What the admin server, the logs and the threads need of the descriptors;
-/// the relay gets the rest. Where there are few, it is half of them.
-const RESERVED_DESCRIPTORS: u64 = 96;
+/// What the program needs of descriptors beside those of sessions, admin
+/// clients, listeners and probes: the standard streams, event queues, wakers,
+/// signals, tiny_http, files while they are read, and some to spare.
+const OWN_DESCRIPTORS: usize = 24;
+
+/// With fewer than that for sessions and admin clients there is no point in starting.
+const FEWEST_DESCRIPTORS: usize = 16;
+
+/// How many a session uses: its client's and its server's.
+const DESCRIPTORS_PER_SESSION: usize = 2;
 
 /// Why the program ended otherwise than by a signal.
 #[derive(Debug)]
 pub enum RunError {
+    /// The limit of descriptors leaves too few for sessions.
+    Descriptors {
+        /// The limit.
+        limit: usize,
+        /// What it would have to be.
+        needed: usize,
+    },
     /// Signals cannot be received.
     Signals(io::Error),
     /// A listener cannot listen.
@@ -39,6 +53,10 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Descriptors { limit, needed } => write!(
+                f,
+                "a limit of {limit} descriptors is too low: at least {needed} are needed (ulimit -n, LimitNOFILE=)"
+            ),
             Self::Signals(cause) => write!(f, "cannot receive signals: {cause}"),
             Self::Listen(cause) => cause.fmt(f),
             Self::Admin(cause) => cause.fmt(f),
@@ -55,23 +73,30 @@ impl std::error::Error for RunError {
             Self::Signals(cause) | Self::Thread(cause) | Self::Relay(cause) => Some(cause),
             Self::Listen(cause) => Some(cause),
             Self::Admin(cause) => Some(cause),
-            Self::RelayPanicked => None,
+            Self::RelayPanicked | Self::Descriptors { .. } => None,
         }
     }
 }
 
-/// Runs until SIGTERM or SIGINT, or until something fails.
+/// Runs until SIGTERM or SIGINT, or until something fails. SIGHUP has the
+/// accounts read again.
 pub fn run(config: &Config) -> Result<(), RunError> {
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(RunError::Signals)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(RunError::Signals)?;
+    let share = Share::of(raise_descriptor_limit(), config)?;
     let registry = Arc::new(Registry::new(config));
-    let relay =
-        Relay::bind(Arc::clone(&registry), descriptors_for_relay()).map_err(RunError::Listen)?;
-    let admin = if config.admin.enabled {
-        Some(Admin::bind(&config.admin, registry).map_err(RunError::Admin)?)
-    } else {
-        None
-    };
+    let relay = Relay::bind(Arc::clone(&registry), share.sessions).map_err(RunError::Listen)?;
+    let admin = config.admin.enabled.then(|| {
+        let parameters = config::Admin {
+            max_connections: share.admin_clients,
+            ..config.admin.clone()
+        };
+        Admin::bind(&parameters, registry)
+    });
+    let admin = admin.transpose().map_err(RunError::Admin)?;
     relay.announce();
+    if let Some(admin) = &admin {
+        admin.announce();
+    }
     let admin = admin
         .map(Admin::start)
         .transpose()
@@ -80,9 +105,15 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let relay = start(relay, signals.handle()).map_err(RunError::Thread)?;
 
     // The end of the relay's thread closes the signals, too.
-    let signal = signals.forever().next();
-    if signal.is_some() {
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            if let Some(admin) = &admin {
+                admin.reload_accounts();
+            }
+            continue;
+        }
         log::info!("stopping");
+        break;
     }
     handle.stop();
     let result = match relay.join() {
@@ -112,17 +143,77 @@ fn start(
     })
 }
 
-/// Raises the limit of descriptors as far as it goes, and divides them.
-fn descriptors_for_relay() -> usize {
+/// Raises the limit of descriptors as far as it goes, and says how far that is.
+fn raise_descriptor_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    let current = match setrlimit(Resource::Nofile, raised) {
+    let reached = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let all = current.unwrap_or(u64::MAX);
-    usize::try_from(all - RESERVED_DESCRIPTORS.min(all / 2)).unwrap_or(usize::MAX)
+    reached
+        .and_then(|reached| usize::try_from(reached).ok())
+        .unwrap_or(usize::MAX)
+}
+
+/// How many there may be at a time, as far as descriptors go. The admin side
+/// keeps its own in reserve: it answers while the relay has run into the limit.
+#[derive(Debug, PartialEq, Eq)]
+struct Share {
+    admin_clients: usize,
+    sessions: usize,
+}
+
+impl Share {
+    /// Divides a limit. Admin clients get what the configuration allows, but
+    /// not more than half.
+    fn of(limit: usize, config: &Config) -> Result<Self, RunError> {
+        // A probe of a server takes one.
+        let own = OWN_DESCRIPTORS + config.listeners.len() + config.servers.len();
+        let rest = limit.saturating_sub(own);
+        if rest < FEWEST_DESCRIPTORS {
+            return Err(RunError::Descriptors {
+                limit,
+                needed: own + FEWEST_DESCRIPTORS,
+            });
+        }
+        let admin_clients = config.admin.max_connections.min(rest / 2);
+        Ok(Self {
+            admin_clients,
+            sessions: (rest - admin_clients) / DESCRIPTORS_PER_SESSION,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_divided_so_that_both_sides_have_some() {
+        // The example has three listeners and two servers.
+        let share = |limit: usize| Share::of(29 + limit, &Config::example());
+        assert_eq!(
+            share(1000).unwrap(),
+            Share {
+                admin_clients: 64,
+                sessions: 468
+            }
+        );
+        assert_eq!(
+            share(32).unwrap(),
+            Share {
+                admin_clients: 16,
+                sessions: 8
+            }
+        );
+        let refused = share(15).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("a limit of 44 descriptors is too low: at least 45 are needed"),
+            "{refused}"
+        );
+    }
 }

@@ -1,23 +1,65 @@
 //! Log lines on standard error, in the form that journald reads: `<4>` before a
 //! warning (sd-daemon(3)). On a terminal the number gives way to a word.
+//!
+//! The hard thing is that whoever reads standard error may stop, and a write
+//! then waits for ever. So lines go through a queue to a thread of their own;
+//! what does not fit is counted and left out, and the relay never waits.
 
 use std::io::{self, IsTerminal, Write};
+use std::panic;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-/// Sends all log lines of the program to standard error.
-pub fn start() {
+/// How many lines may wait to be written: some 100 KiB.
+const QUEUE: usize = 1024;
+
+/// How long the end of the program waits for the last lines.
+const LAST_WAIT: Duration = Duration::from_millis(200);
+
+/// Sends all log lines of the program, and its panics, to standard error.
+pub fn start() -> io::Result<()> {
+    let (sender, receiver) = sync_channel(QUEUE);
+    let left_out = Arc::new(AtomicU64::new(0));
     let journal = Journal {
         on_terminal: io::stderr().is_terminal(),
+        sender,
+        left_out: Arc::clone(&left_out),
     };
+    thread::Builder::new()
+        .name("journal".into())
+        .spawn(move || write_lines(&receiver, &left_out))?;
     // It fails only where a logger is set already, which then has the lines.
     if log::set_boxed_logger(Box::new(journal)).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
+    // A panic is a line like others, so that it is found where they are.
+    panic::set_hook(Box::new(|panic| {
+        log::error!("{}", panic.to_string().replace('\n', " "));
+    }));
+    Ok(())
+}
+
+/// Waits until the lines so far are written, but not long.
+pub fn flush() {
+    log::logger().flush();
+}
+
+enum Entry {
+    Line(String),
+    /// Somebody waits until the lines before this are written.
+    Flush(Sender<()>),
 }
 
 struct Journal {
     on_terminal: bool,
+    sender: SyncSender<Entry>,
+    left_out: Arc<AtomicU64>,
 }
 
 impl Log for Journal {
@@ -29,19 +71,52 @@ impl Log for Journal {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let level = match (record.level(), self.on_terminal) {
-            (Level::Error, false) => "<3>",
-            (Level::Warn, false) => "<4>",
-            (_, false) => "<6>",
-            (Level::Error, true) => "error: ",
-            (Level::Warn, true) => "warning: ",
-            (_, true) => "",
-        };
-        // One write a line, so that lines of two threads do not mix. Where
-        // standard error is closed there is nobody to tell.
-        let line = format!("{level}{}\n", record.args());
-        let _ = io::stderr().write_all(line.as_bytes());
+        let level = prefix(record.level(), self.on_terminal);
+        if self
+            .sender
+            .try_send(Entry::Line(format!("{level}{}\n", record.args())))
+            .is_err()
+        {
+            self.left_out.fetch_add(1, Relaxed);
+        }
     }
 
-    fn flush(&self) {}
+    fn flush(&self) {
+        let (sender, written) = channel();
+        if self.sender.try_send(Entry::Flush(sender)).is_ok() {
+            // Where nobody reads, the end does not wait for it.
+            let _ = written.recv_timeout(LAST_WAIT);
+        }
+    }
+}
+
+fn prefix(level: Level, on_terminal: bool) -> &'static str {
+    match (level, on_terminal) {
+        (Level::Error, false) => "<3>",
+        (Level::Warn, false) => "<4>",
+        (_, false) => "<6>",
+        (Level::Error, true) => "error: ",
+        (Level::Warn, true) => "warning: ",
+        (_, true) => "",
+    }
+}
+
+/// Writes lines until the program ends. Where standard error is closed there
+/// is nobody to tell.
+fn write_lines(receiver: &Receiver<Entry>, left_out: &AtomicU64) {
+    let on_terminal = io::stderr().is_terminal();
+    for entry in receiver {
+        match entry {
+            Entry::Line(line) => _ = io::stderr().write_all(line.as_bytes()),
+            Entry::Flush(sender) => _ = sender.send(()),
+        }
+        let count = left_out.swap(0, Relaxed);
+        if count > 0 {
+            let _ = writeln!(
+                io::stderr(),
+                "{}{count} log lines were left out",
+                prefix(Level::Warn, on_terminal)
+            );
+        }
+    }
 }

@@ -4,9 +4,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use sessiond::admin::StartError;
 use sessiond::cli::{self, Command, HELP, Source};
-use sessiond::config::{Config, DEFAULT_PATH, EXAMPLE, LoadError};
-use sessiond::{daemon, journal};
+use sessiond::config::{Account, Accounts, Config, DEFAULT_PATH, EXAMPLE, LoadError, Role};
+use sessiond::daemon::{self, RunError};
+use sessiond::journal;
 
 /// Something failed while running.
 const FAILED: u8 = 1;
@@ -19,20 +21,28 @@ fn main() -> ExitCode {
         Ok(Command::Help) => print(HELP),
         Ok(Command::Version) => print(concat!("sessiond ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::PrintConfig) => print(EXAMPLE),
-        Ok(Command::Check(source)) => match load(&source) {
-            Err(error) => tell(WRONG, &error),
-            Ok(config) => print(&summary(&config)),
+        Ok(Command::Token(name, role)) => token(&name, role),
+        Ok(Command::Check(source)) => match check(&source) {
+            Err(error) => tell(&error),
+            Ok(summary) => print(&summary),
         },
         Ok(Command::Run(source)) => match load(&source) {
-            Err(error) => tell(WRONG, &error),
-            Ok(config) => {
-                journal::start();
-                daemon::run(&config).map_or_else(
-                    |error| fail(FAILED, &error.to_string()),
-                    |()| ExitCode::SUCCESS,
-                )
-            }
+            Err(error) => tell(&error),
+            Ok(config) => run(&config),
         },
+    }
+}
+
+fn run(config: &Config) -> ExitCode {
+    if let Err(error) = journal::start() {
+        return fail(FAILED, &format!("cannot start the log's thread: {error}"));
+    }
+    let result = daemon::run(config);
+    journal::flush();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(RunError::Admin(StartError::Accounts(error))) => tell(&error),
+        Err(error) => fail(FAILED, &error.to_string()),
     }
 }
 
@@ -46,6 +56,15 @@ fn load(source: &Source) -> Result<Config, LoadError> {
             result => result,
         },
     }
+}
+
+/// What a configuration has, where it and its accounts have no fault.
+fn check(source: &Source) -> Result<String, LoadError> {
+    let config = load(source)?;
+    if let Some(path) = &config.admin.accounts {
+        Accounts::load(path)?;
+    }
+    Ok(summary(&config))
 }
 
 fn summary(config: &Config) -> String {
@@ -66,19 +85,42 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
+/// Writes to standard error. Where that is closed, the exit status says enough.
+fn complain(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
 /// One line, after the program's name.
 fn fail(status: u8, message: &str) -> ExitCode {
-    eprintln!("sessiond: {message}");
+    complain(&format!("sessiond: {message}\n"));
     ExitCode::from(status)
 }
 
-/// The faults of a configuration stand for themselves.
-fn tell(status: u8, error: &LoadError) -> ExitCode {
+/// A file that is wrong; its faults stand for themselves.
+fn tell(error: &LoadError) -> ExitCode {
     match error {
-        LoadError::Unreadable(..) => fail(status, &error.to_string()),
-        LoadError::Faulty(faults) => {
-            eprintln!("{faults}");
-            ExitCode::from(status)
+        LoadError::Unreadable(..) | LoadError::WritableByOthers(_) => {
+            fail(WRONG, &error.to_string())
         }
+        LoadError::Faulty(faults) => {
+            complain(&format!("{faults}\n"));
+            ExitCode::from(WRONG)
+        }
+    }
+}
+
+/// Makes a token. It is seen now and never again: only its hash is kept.
+fn token(name: &str, role: Role) -> ExitCode {
+    let mut bits = [0; 16];
+    if let Err(error) = getrandom::fill(&mut bits) {
+        return fail(FAILED, &format!("no random bits can be had: {error}"));
+    }
+    let token = format!("{:032x}", u128::from_be_bytes(bits));
+    match Account::new(name, role, &token) {
+        Ok(account) => {
+            complain(&format!("{token}\n"));
+            print(&format!("{account}\n"))
+        }
+        Err(message) => fail(WRONG, &message),
     }
 }

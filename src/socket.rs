@@ -4,12 +4,15 @@
 //! (`NODELAY` above all: without it an answer in two parts waits 40 ms for an
 //! acknowledgement), and nothing of sessions or requests.
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
@@ -28,6 +31,25 @@ const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 pub struct Listening {
     fd: OwnedFd,
     path: Option<PathBuf>,
+}
+
+/// Who may connect to a unix socket.
+pub struct Permissions {
+    /// As chmod(2) takes it.
+    pub mode: u32,
+    /// A user's number; without one, whoever runs the program.
+    pub owner: Option<u32>,
+    /// A group's number; without one, that of the program.
+    pub group: Option<u32>,
+}
+
+impl Permissions {
+    /// Everybody may, as with the sockets of database servers.
+    pub const EVERYBODY: Self = Self {
+        mode: 0o777,
+        owner: None,
+        group: None,
+    };
 }
 
 /// A connection that came in, and the other end's address where it has one.
@@ -64,28 +86,53 @@ impl Listening {
         }
     }
 
-    /// Listens on a unix socket. A socket that nobody listens on any more is replaced.
-    pub fn unix(path: &Path) -> io::Result<Self> {
+    /// Listens on a unix socket, whose permissions hold before anybody can
+    /// connect. A socket that nobody listens on any more is replaced.
+    pub fn unix(path: &Path, permissions: &Permissions) -> io::Result<Self> {
         let address = SocketAddrUnix::new(path)?;
         let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
         match bind(&fd, &address) {
-            Err(Errno::ADDRINUSE) if is_abandoned(path, &address) => {
-                std::fs::remove_file(path)?;
+            Err(Errno::ADDRINUSE) if !is_socket(path) => {
+                return Err(io::Error::other("something that is not a socket is there"));
+            }
+            Err(Errno::ADDRINUSE) if is_abandoned(&address) => {
+                fs::remove_file(path)?;
                 bind(&fd, &address)?;
             }
             result => result?,
         }
-        listen(&fd, BACKLOG)?;
-        Ok(Self {
+        let listening = Self {
             fd,
             path: Some(path.to_owned()),
-        })
+        };
+        if permissions.owner.is_some() || permissions.group.is_some() {
+            std::os::unix::fs::lchown(path, permissions.owner, permissions.group)?;
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(permissions.mode))?;
+        listen(&listening.fd, BACKLOG)?;
+        Ok(listening)
+    }
+
+    /// Bounds what the kernel holds of what a client has not read yet.
+    pub fn limit_send_buffers(&self, bytes: usize) -> io::Result<()> {
+        // Accepted sockets inherit it.
+        Ok(sockopt::set_socket_send_buffer_size(&self.fd, bytes)?)
     }
 
     /// Where it listens; `None` for a unix socket.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         local_address(&self.fd).ok()
+    }
+
+    /// Whether a connection waits.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
     }
 
     /// Takes the next connection that waits.
@@ -102,7 +149,7 @@ impl Drop for Listening {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
             // Whoever removed it before us has done what we want.
-            let _ = std::fs::remove_file(path);
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -118,14 +165,16 @@ fn lacks_ipv6(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
-fn is_abandoned(path: &Path, address: &SocketAddrUnix) -> bool {
-    let is_socket =
-        std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+fn is_abandoned(address: &SocketAddrUnix) -> bool {
     let probe = || {
         let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
         connect(&fd, address)
     };
-    is_socket && probe() == Err(Errno::CONNREFUSED)
+    probe() == Err(Errno::CONNREFUSED)
 }
 
 fn stream(address: SocketAddr) -> Result<OwnedFd, Errno> {
@@ -148,9 +197,18 @@ pub fn begin_connect(address: SocketAddr) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// How a connect went that is over.
-pub fn connect_result(fd: impl AsFd) -> Result<(), Errno> {
-    sockopt::socket_error(fd)?
+/// How a connect went that is over: the address of our end, or why it failed.
+///
+/// A connect to a port of this machine that nobody listens on can meet itself,
+/// where the system picks that very port for our end. That is refused, too.
+pub fn connect_result(fd: impl AsFd, address: SocketAddr) -> Result<SocketAddr, Errno> {
+    sockopt::socket_error(&fd)??;
+    let local = local_address(&fd)?;
+    if local == address {
+        Err(Errno::CONNREFUSED)
+    } else {
+        Ok(local)
+    }
 }
 
 /// The address of our end.
@@ -160,8 +218,27 @@ pub fn local_address(fd: impl AsFd) -> Result<SocketAddr, Errno> {
 
 /// Reads what is there, into the front of a buffer. 0 is the end of the stream.
 pub fn read(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    receive(fd, buffer, RecvFlags::empty())
+}
+
+/// Reads what is there and leaves it there, too.
+pub fn peek(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    receive(fd, buffer, RecvFlags::PEEK)
+}
+
+/// Throws away the bytes of a TCP stream that were peeked at, as many as the
+/// buffer is long, without copying them (tcp(7), `MSG_TRUNC`).
+pub fn discard(fd: impl AsFd, buffer: &mut [u8]) -> Result<(), Errno> {
+    let mut discarded = 0;
+    while discarded < buffer.len() {
+        discarded += receive(&fd, &mut buffer[discarded..], RecvFlags::TRUNC)?;
+    }
+    Ok(())
+}
+
+fn receive(fd: impl AsFd, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
     loop {
-        match recv(&fd, &mut *buffer, RecvFlags::empty()) {
+        match recv(&fd, &mut *buffer, flags) {
             Err(Errno::INTR) => {}
             result => return result.map(|(length, _)| length),
         }
@@ -178,6 +255,24 @@ pub fn write(fd: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
     }
 }
 
+/// Waits until the socket takes more, or the time is up.
+pub fn wait_writable(fd: impl AsFd, limit: Duration) -> Result<(), Errno> {
+    let limit = Timespec {
+        tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    match poll(&mut [PollFd::new(&fd, PollFlags::OUT)], Some(&limit)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Ends both streams, whatever is still on the way.
+pub fn abort(fd: impl AsFd) {
+    // It fails only where the other end has done it already.
+    let _ = shutdown(fd, Shutdown::Both);
+}
+
 /// Ends our stream; the other direction stays open.
 pub fn end_stream(fd: impl AsFd) -> Result<(), Errno> {
     shutdown(fd, Shutdown::Write)
@@ -186,8 +281,56 @@ pub fn end_stream(fd: impl AsFd) -> Result<(), Errno> {
 /// Whether an error means that this machine, not the other end, has run out of something.
 #[must_use]
 pub fn is_shortage(errno: Errno) -> bool {
+    // The last one is what a connect says that finds no free port for our end.
     matches!(
         errno,
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback() -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
+    }
+
+    #[test]
+    fn small_parts_are_sent_at_once_on_both_sides() {
+        let listening = Listening::tcp(loopback()).unwrap();
+        let connecting = begin_connect(listening.address().unwrap()).unwrap();
+        wait_writable(&connecting, Duration::from_secs(20)).unwrap();
+        let accepted = listening.accept().unwrap();
+        assert!(sockopt::tcp_nodelay(&connecting).unwrap());
+        assert!(sockopt::tcp_nodelay(&accepted.fd).unwrap());
+    }
+
+    #[test]
+    fn a_connection_that_meets_itself_is_none() {
+        let fd = stream(loopback()).unwrap();
+        bind(&fd, &loopback()).unwrap();
+        let address = local_address(&fd).unwrap();
+        // It connects: the system calls this a simultaneous open.
+        assert!(matches!(
+            connect(&fd, &address),
+            Ok(()) | Err(Errno::INPROGRESS)
+        ));
+        wait_writable(&fd, Duration::from_secs(20)).unwrap();
+        assert_eq!(connect_result(&fd, address), Err(Errno::CONNREFUSED));
+    }
+
+    #[test]
+    fn what_is_peeked_at_stays_and_what_is_discarded_goes() {
+        let listening = Listening::tcp(loopback()).unwrap();
+        let client = begin_connect(listening.address().unwrap()).unwrap();
+        wait_writable(&client, Duration::from_secs(20)).unwrap();
+        let server = listening.accept().unwrap().fd;
+        write(&client, b"abcdef").unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(peek(&server, &mut buffer), Ok(6));
+        assert_eq!(discard(&server, &mut buffer[..4]), Ok(()));
+        assert_eq!(read(&server, &mut buffer), Ok(2));
+        assert_eq!(&buffer[..2], b"ef");
+    }
 }

@@ -1,18 +1,21 @@
-//! An admin client's socket, between the two threads that use it.
+//! An admin client's socket, between the threads that use it.
 //!
-//! The door reads it and keeps its time; a handler writes its answer straight
+//! The door reads it and keeps its time; the loop writes its answer straight
 //! to it. What the socket does not take at once stays here, and the door goes
-//! on with it when the socket has room. The door is not woken for an answer
-//! that went out whole, unless it said that it waits for that.
+//! on with it when the socket has room. A long answer is written by a thread
+//! of its own, which waits. The door is not woken for an answer that went out
+//! whole, unless it said that it waits for that.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::Waker;
 use rustix::io::Errno;
 
+use super::access::Peer;
+use super::reply::Framing;
 use crate::lock::lock;
 use crate::socket;
 
@@ -20,14 +23,14 @@ use crate::socket;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ClientNumber(pub(super) u64);
 
-/// All admin clients, for the handlers to find; and the bell that wakes the door.
+/// All admin clients, for the loop to find; and the bell that wakes the door.
 #[derive(Debug)]
 pub(super) struct Clients {
     by_number: Mutex<HashMap<ClientNumber, Arc<Client>>>,
     bell: Arc<Bell>,
 }
 
-/// How a handler tells the door that a client needs it.
+/// How another thread tells the door that a client needs it.
 #[derive(Debug)]
 pub(super) struct Bell {
     waker: Waker,
@@ -37,12 +40,12 @@ pub(super) struct Bell {
 impl Bell {
     fn ring(&self, slot: usize) {
         lock(&self.rung_for).push(slot);
-        // It fails only where the door is gone already.
-        let _ = self.waker.wake();
+        self.wake();
     }
 
     /// Wakes the door for no client in particular.
     pub(super) fn wake(&self) {
+        // It fails only where the door is gone already.
         let _ = self.waker.wake();
     }
 
@@ -75,21 +78,25 @@ impl Clients {
         number: ClientNumber,
         slot: usize,
         socket: OwnedFd,
+        peer: Peer,
         now: Instant,
     ) -> Arc<Client> {
         let progress = Progress {
             stage: Stage::Rest,
             keep_alive: true,
+            framing: Framing::Chunks,
             unsent: Vec::new(),
             sent: 0,
             bell_wanted: false,
             last: now,
         };
+        let bell = Arc::clone(&self.bell);
         let client = Arc::new(Client {
             number,
             slot,
+            peer,
             socket,
-            bell: Arc::clone(&self.bell),
+            bell,
             progress: Mutex::new(progress),
         });
         lock(&self.by_number).insert(number, Arc::clone(&client));
@@ -109,6 +116,7 @@ impl Clients {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) number: ClientNumber,
+    pub(super) peer: Peer,
     slot: usize,
     socket: OwnedFd,
     bell: Arc<Bell>,
@@ -121,6 +129,8 @@ enum Stage {
     Rest,
     /// A request is forwarded, and its answer is not yet sent whole.
     Answering,
+    /// A thread is sending a long answer.
+    Streaming,
     /// The socket takes nothing any more.
     Broken,
 }
@@ -131,23 +141,14 @@ struct Progress {
     stage: Stage,
     /// Whether another request may follow.
     keep_alive: bool,
+    /// How a long answer to it ends.
+    framing: Framing,
     unsent: Vec<u8>,
     sent: usize,
     /// The door waits for the end of the answer.
     bell_wanted: bool,
     /// When it last moved on.
     last: Instant,
-}
-
-impl Progress {
-    fn standing(&self) -> Standing {
-        match self.stage {
-            Stage::Broken => Standing::Broken,
-            Stage::Rest => Standing::Answered(self.last, self.keep_alive),
-            Stage::Answering if self.unsent.is_empty() => Standing::Awaiting,
-            Stage::Answering => Standing::Sending(self.last),
-        }
-    }
 }
 
 /// Where a client stands.
@@ -163,12 +164,28 @@ pub(super) enum Standing {
     Broken,
 }
 
+/// A client that cannot be sent the rest of its answer.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+impl Progress {
+    fn standing(&self) -> Standing {
+        match self.stage {
+            Stage::Broken => Standing::Broken,
+            Stage::Rest => Standing::Answered(self.last, self.keep_alive),
+            Stage::Answering if self.unsent.is_empty() => Standing::Awaiting,
+            Stage::Answering | Stage::Streaming => Standing::Sending(self.last),
+        }
+    }
+}
+
 impl Client {
     /// A request of it is going to be answered.
-    pub(super) fn begin(&self, keep_alive: bool, now: Instant) {
+    pub(super) fn begin(&self, keep_alive: bool, framing: Framing, now: Instant) {
         let mut progress = lock(&self.progress);
         progress.stage = Stage::Answering;
         progress.keep_alive = keep_alive;
+        progress.framing = framing;
         progress.bell_wanted = !keep_alive;
         progress.last = now;
     }
@@ -178,22 +195,35 @@ impl Client {
         lock(&self.progress).keep_alive
     }
 
+    /// How a long answer ends.
+    pub(super) fn framing(&self) -> Framing {
+        lock(&self.progress).framing
+    }
+
+    /// No request follows the one that is being answered.
+    pub(super) fn close_after_answer(&self) {
+        let mut progress = lock(&self.progress);
+        progress.keep_alive = false;
+        progress.bell_wanted = true;
+    }
+
     /// Sends an answer, as far as the socket takes it now.
     pub(super) fn answer(&self, bytes: Vec<u8>, now: Instant) {
         let mut progress = lock(&self.progress);
+        if progress.stage != Stage::Answering {
+            return;
+        }
         progress.unsent = bytes;
         progress.sent = 0;
-        self.send(&mut progress, now);
-        if progress.stage != Stage::Answering && progress.bell_wanted {
-            self.bell.ring(self.slot);
-        }
+        self.send_unsent(&mut progress, now);
+        self.ring_at_end(&progress);
     }
 
     /// Goes on with its answer, if there is one to go on with, and says where it stands.
     pub(super) fn resume(&self, now: Instant) -> Standing {
         let mut progress = lock(&self.progress);
-        if progress.stage == Stage::Answering {
-            self.send(&mut progress, now);
+        if progress.stage == Stage::Answering && !progress.unsent.is_empty() {
+            self.send_unsent(&mut progress, now);
         }
         progress.standing()
     }
@@ -207,14 +237,82 @@ impl Client {
     pub(super) fn want_bell(&self) -> bool {
         let mut progress = lock(&self.progress);
         progress.bell_wanted = true;
-        progress.stage == Stage::Answering
+        matches!(progress.stage, Stage::Answering | Stage::Streaming)
+    }
+
+    /// The door has no place for it any more: nothing is sent from now on.
+    pub(super) fn give_up(&self) {
+        let mut progress = lock(&self.progress);
+        if progress.stage == Stage::Streaming {
+            // The thread may be waiting for room in the socket.
+            socket::abort(&self.socket);
+        }
+        progress.stage = Stage::Broken;
+        progress.unsent = Vec::new();
+    }
+
+    /// A long answer is sent from now on by a thread, with [`Self::stream`].
+    pub(super) fn begin_stream(&self, now: Instant) {
+        let mut progress = lock(&self.progress);
+        if progress.stage == Stage::Answering {
+            progress.stage = Stage::Streaming;
+            progress.last = now;
+        }
+    }
+
+    /// Sends a part of a long answer, and waits until it is sent. The door
+    /// decides how long that may take.
+    pub(super) fn stream(&self, mut bytes: &[u8]) -> Result<(), Gone> {
+        while !bytes.is_empty() {
+            let mut progress = lock(&self.progress);
+            if progress.stage != Stage::Streaming {
+                return Err(Gone);
+            }
+            match socket::write(&self.socket, bytes) {
+                Ok(length) => {
+                    bytes = &bytes[length..];
+                    progress.last = Instant::now();
+                }
+                Err(Errno::AGAIN) => {
+                    drop(progress);
+                    socket::wait_writable(&self.socket, GLANCE).map_err(|_| Gone)?;
+                }
+                Err(_) => return Err(Gone),
+            }
+        }
+        Ok(())
+    }
+
+    /// A long answer is sent whole.
+    pub(super) fn end_stream(&self) {
+        self.leave_stream(Stage::Rest);
+    }
+
+    /// A long answer cannot be sent to its end.
+    pub(super) fn give_up_stream(&self) {
+        self.leave_stream(Stage::Broken);
+    }
+
+    fn leave_stream(&self, stage: Stage) {
+        let mut progress = lock(&self.progress);
+        if progress.stage != Stage::Streaming {
+            return;
+        }
+        progress.stage = stage;
+        progress.last = Instant::now();
+        // The door does not look at a client again for some time that is broken.
+        progress.bell_wanted |= stage == Stage::Broken;
+        self.ring_at_end(&progress);
+    }
+
+    fn ring_at_end(&self, progress: &Progress) {
+        if progress.bell_wanted && matches!(progress.stage, Stage::Rest | Stage::Broken) {
+            self.bell.ring(self.slot);
+        }
     }
 
     /// Writes until all is sent or the socket is full.
-    fn send(&self, progress: &mut Progress, now: Instant) {
-        if progress.unsent.is_empty() {
-            return;
-        }
+    fn send_unsent(&self, progress: &mut Progress, now: Instant) {
         let mut end = Stage::Rest;
         while progress.sent < progress.unsent.len() {
             match socket::write(&self.socket, &progress.unsent[progress.sent..]) {
@@ -234,6 +332,11 @@ impl Client {
         progress.last = now;
     }
 }
+
+/// How long a thread waits for a socket before it looks whether the door has
+/// given the client up. The door wakes it at once; this is for the case that
+/// it cannot.
+const GLANCE: Duration = Duration::from_secs(1);
 
 impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -2,19 +2,22 @@
 //!
 //! A request's journey: the [`door`] reads it from the client's socket, checks
 //! it and forwards it to tiny_http over an inner socket; the loop here receives
-//! it, one after the other, on one thread; [`route`] says what its path means;
-//! a handler reads the registry and writes a document; the [`reply`] goes
-//! straight to the [`client`]'s socket. What the socket does not take at once
-//! the door delivers.
+//! it, one after the other, on one thread; [`access`] says whether it may come
+//! in and [`route`] what its path means; a handler reads the registry and
+//! writes a document; the [`reply`] goes straight to the [`client`]'s socket.
+//! What the socket does not take at once the door delivers, and what is long a
+//! [`stream`] sends on a thread of its own.
 //!
 //! tiny_http never faces a client: a single request could end it.
 
+mod access;
 mod client;
-mod door;
+pub mod door;
 mod handlers;
-mod refusal;
+pub mod refusal;
 mod reply;
 mod route;
+mod stream;
 
 use std::fmt;
 use std::io;
@@ -28,28 +31,33 @@ use std::time::{Instant, SystemTime};
 
 use tiny_http::{Request, Server};
 
-use crate::config;
+use crate::config::{self, LoadError};
 use crate::jsonapi::{Layout, Links, Query};
 use crate::registry::Registry;
-use client::Clients;
+use access::Access;
+use client::{Client, Clients};
 use door::{Door, InnerDirectory};
 use handlers::Context;
 use refusal::Refusal;
-use reply::Reply;
+use reply::{Body, Reply};
 use route::Route;
+use stream::{Stream, Streams};
 
 /// An admin server that listens, and does not answer yet.
 pub struct Admin {
+    access: Access,
     registry: Arc<Registry>,
     server: Arc<Server>,
     door: Door,
     inner: InnerDirectory,
     address: SocketAddr,
+    socket: Option<std::path::PathBuf>,
 }
 
 /// An admin server that answers, until it is stopped.
 #[must_use = "dropping it leaves the server running for good"]
 pub struct Running {
+    access: Arc<Access>,
     server: Arc<Server>,
     stop: Arc<AtomicBool>,
     door: door::Handle,
@@ -60,8 +68,10 @@ pub struct Running {
 /// Why the admin server cannot start.
 #[derive(Debug)]
 pub enum StartError {
-    /// Its address cannot be listened on.
-    Listen(SocketAddr, io::Error),
+    /// The accounts cannot be used.
+    Accounts(LoadError),
+    /// An address or a path cannot be listened on.
+    Listen(String, io::Error),
     /// There is no place for the socket between the door and tiny_http.
     Inner(io::Error),
     /// The door cannot wait for events.
@@ -73,8 +83,9 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen(address, cause) => {
-                write!(f, "cannot listen for admin clients on {address}: {cause}")
+            Self::Accounts(cause) => cause.fmt(f),
+            Self::Listen(place, cause) => {
+                write!(f, "cannot listen for admin clients on {place}: {cause}")
             }
             Self::Inner(cause) => write!(f, "cannot make the admin server's inner socket: {cause}"),
             Self::Poll(cause) => write!(f, "cannot wait for admin clients: {cause}"),
@@ -86,6 +97,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            Self::Accounts(cause) => Some(cause),
             Self::Listen(_, cause)
             | Self::Inner(cause)
             | Self::Poll(cause)
@@ -97,49 +109,75 @@ impl std::error::Error for StartError {
 impl Admin {
     /// Listens for admin clients. They wait until [`Self::start`].
     pub fn bind(parameters: &config::Admin, registry: Arc<Registry>) -> Result<Self, StartError> {
+        let access = Access::new(parameters).map_err(StartError::Accounts)?;
         let inner = InnerDirectory::new().map_err(StartError::Inner)?;
         let server = Server::http_unix(&inner.socket())
             .map_err(|cause| StartError::Inner(io::Error::other(cause.to_string())))?;
-        let wanted = SocketAddr::new(parameters.host, parameters.port);
-        let door = Door::bind(wanted, inner.socket())?;
-        let address = door.address().unwrap_or(wanted);
+        let door = Door::bind(parameters, inner.socket())?;
+        let address = door
+            .address()
+            .unwrap_or(SocketAddr::new(parameters.host, parameters.port));
+        let socket = parameters.socket.as_ref().map(|socket| socket.path.clone());
         Ok(Self {
+            access,
             registry,
             server: Arc::new(server),
             door,
             inner,
             address,
+            socket,
         })
     }
 
-    /// Where it listens.
+    /// Where it listens for TCP clients.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
+    /// Tells the log where it listens.
+    pub fn announce(&self) {
+        if let Some(path) = &self.socket {
+            log::info!("admin server: listening on {}", path.display());
+        }
+        log::info!("admin server: listening on {}", self.address);
+    }
+
     /// Answers from now on, on two threads: the door's and the loop's.
     pub fn start(self) -> Result<Running, StartError> {
+        let context = Context {
+            registry: Arc::clone(&self.registry),
+            started: SystemTime::now(),
+            began: Instant::now(),
+        };
+        self.start_with(move |access, asked| answer(access, asked, &context))
+    }
+
+    fn start_with(
+        self,
+        answer: impl Fn(&Access, &Asked<'_>) -> Reply + Send + 'static,
+    ) -> Result<Running, StartError> {
         let Self {
-            registry,
+            access,
             server,
             door,
             inner,
-            address,
+            ..
         } = self;
-        log::info!("admin server: listening on {address}");
+        let access = Arc::new(access);
         let stop = Arc::new(AtomicBool::new(false));
         let door_handle = door.handle();
-        let clients = door.clients();
-        let started = SystemTime::now();
         let answering = {
-            let (server, stop) = (Arc::clone(&server), Arc::clone(&stop));
-            let context = Context {
-                registry,
-                started,
-                began: Instant::now(),
-            };
-            move || run(&server, &stop, &clients, &context)
+            let (access, server, stop, clients) = (
+                Arc::clone(&access),
+                Arc::clone(&server),
+                Arc::clone(&stop),
+                door.clients(),
+            );
+            move || {
+                let answer = |asked: &Asked<'_>| answer(&access, asked);
+                run(&server, &stop, &clients, &answer);
+            }
         };
         let thread = |name: &str, body: Box<dyn FnOnce() + Send>| {
             thread::Builder::new()
@@ -152,6 +190,7 @@ impl Admin {
             thread("door", Box::new(move || door.run()))?,
         ];
         Ok(Running {
+            access,
             server,
             stop,
             door: door_handle,
@@ -162,6 +201,11 @@ impl Admin {
 }
 
 impl Running {
+    /// Reads the accounts again, where there are any.
+    pub fn reload_accounts(&self) {
+        self.access.reload();
+    }
+
     /// Closes all admin connections, and returns when the threads have ended.
     pub fn stop(self) {
         self.stop.store(true, Release);
@@ -175,11 +219,23 @@ impl Running {
     }
 }
 
+/// A request and who sent it.
+struct Asked<'a> {
+    request: &'a Request,
+    client: &'a Client,
+}
+
 /// The blocking loop: receives a request, answers it, takes the next one.
-fn run(server: &Server, stop: &AtomicBool, clients: &Clients, context: &Context) {
+fn run(
+    server: &Server,
+    stop: &AtomicBool,
+    clients: &Clients,
+    answer: &dyn Fn(&Asked<'_>) -> Reply,
+) {
+    let streams = Streams::default();
     while !stop.load(Acquire) {
         match server.recv() {
-            Ok(request) => respond(request, clients, context),
+            Ok(request) => respond(request, clients, &streams, answer),
             Err(_) if stop.load(Acquire) => {}
             Err(cause) => log::error!("the admin server's inner socket: {cause}"),
         }
@@ -188,33 +244,88 @@ fn run(server: &Server, stop: &AtomicBool, clients: &Clients, context: &Context)
 
 /// Answers one request on the socket of the client that sent it. tiny_http's
 /// own way back to the door stays unused.
-fn respond(request: Request, clients: &Clients, context: &Context) {
-    let client = door::client_number(&request).and_then(|number| clients.get(number));
-    // A panic must not take the loop with it; what it was about is in the log already.
-    let reply = catch_unwind(AssertUnwindSafe(|| answer(&request, context)));
-    let reply = reply.unwrap_or_else(|_| Reply::refuse(&Refusal::Internal, Layout::Compact));
-    let head_alone = request.method().as_str() == "HEAD";
+fn respond(
+    request: Request,
+    clients: &Clients,
+    streams: &Streams,
+    answer: &dyn Fn(&Asked<'_>) -> Reply,
+) {
+    // The client may have left meanwhile; then nobody waits for an answer.
+    if let Some(client) = door::client_number(&request).and_then(|number| clients.get(number)) {
+        let asked = Asked {
+            request: &request,
+            client: &client,
+        };
+        // A panic must not take the loop with it; the log has it already.
+        let reply = catch_unwind(AssertUnwindSafe(|| answer(&asked)));
+        let reply = reply.unwrap_or_else(|_| Reply::refuse(&Refusal::Internal, Layout::Compact));
+        let head_alone = request.method().as_str() == "HEAD";
+        send(reply, &client, head_alone, streams);
+    }
     drop(request.into_writer());
-    // The client may have left meanwhile.
-    if let Some(client) = client {
-        let keep_alive = client.keeps_alive();
-        client.answer(
-            reply.into_bytes(SystemTime::now(), keep_alive, head_alone),
-            Instant::now(),
-        );
+}
+
+/// Sends an answer: a short one as far as the socket takes it, a long one from
+/// a thread of its own.
+fn send(reply: Reply, client: &Arc<Client>, head_alone: bool, streams: &Streams) {
+    let framing = client.framing();
+    if reply.needs_close(framing) {
+        client.close_after_answer();
+    }
+    let (mut head, body) = reply.into_parts(SystemTime::now(), client.keeps_alive(), framing);
+    let now = Instant::now();
+    match body {
+        Body::Begun(begin, rest) if !head_alone => {
+            if let Some(place) = streams.place() {
+                client.begin_stream(now);
+                Stream {
+                    client: Arc::clone(client),
+                    head,
+                    begin,
+                    rest,
+                    framing,
+                }
+                .start(place);
+            } else {
+                let busy = Reply::refuse(&Refusal::Busy, Layout::Compact);
+                client.answer(
+                    busy.into_bytes(SystemTime::now(), client.keeps_alive()),
+                    now,
+                );
+            }
+        }
+        Body::Whole(document) if !head_alone => {
+            head.push_str(&document);
+            client.answer(head.into_bytes(), now);
+        }
+        _ => client.answer(head.into_bytes(), now),
     }
 }
 
-/// Answers one request: what its path means, what its parameters ask, what the
-/// handler finds.
-fn answer(request: &Request, context: &Context) -> Reply {
+/// Answers one request: whether it may come in, what its path means, what its
+/// parameters ask, what the handler finds.
+fn answer(access: &Access, asked: &Asked<'_>, context: &Context) -> Reply {
+    let request = asked.request;
+    let method = request.method().as_str();
+    let writes = matches!(method, "DELETE" | "PUT");
+    let host = door::host(request);
+    let admitted = access.check(
+        &asked.client.peer,
+        host,
+        door::authorization(request),
+        writes,
+        Instant::now(),
+    );
+    if let Err(refusal) = admitted {
+        return Reply::refuse(&refusal, Layout::Compact);
+    }
     let target = request.url();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let route = match Route::parse(path) {
         Ok(route) => route,
         Err(refusal) => return Reply::refuse(&refusal, Layout::Compact),
     };
-    match request.method().as_str() {
+    match method {
         "GET" | "HEAD" => {}
         "OPTIONS" => return Reply::options(route.allow()),
         method => {
@@ -229,9 +340,39 @@ fn answer(request: &Request, context: &Context) -> Reply {
         Ok(query) => query,
         Err(fault) => return Reply::refuse(&Refusal::BadParameter(fault), Layout::Compact),
     };
-    let links = Links::on(door::host(request));
-    match context.look_up(&route, &query, &links) {
-        Ok(document) => Reply::document(document),
-        Err(refusal) => Reply::refuse(&refusal, query.layout),
+    context
+        .look_up(&route, &query, Links::on(host))
+        .unwrap_or_else(|refusal| Reply::refuse(&refusal, query.layout))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_panic_in_a_handler_is_a_500_and_the_next_request_is_answered() {
+        let config = Config::parse("test", b"[maxscale]\nadmin_port=0\n").unwrap();
+        let admin = Admin::bind(&config.admin, Arc::new(Registry::new(&config))).unwrap();
+        let address = admin.address();
+        let running = admin.start_with(|_, asked| match asked.request.url() {
+            "/panic" => panic!("as the test wants it"),
+            _ => Reply::document("{}\n".to_owned()),
+        });
+        let ask = |path: &str| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        for _ in 0..3 {
+            assert!(ask("/panic").starts_with("HTTP/1.1 500 Internal Server Error\r\n"));
+            assert!(ask("/").starts_with("HTTP/1.1 200 OK\r\n"));
+        }
+        running.unwrap().stop();
     }
 }

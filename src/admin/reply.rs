@@ -12,31 +12,76 @@ use httpdate::HttpDate;
 use super::refusal::Refusal;
 use crate::jsonapi::{ErrorObject, Layout};
 
+/// How long a part of a document gets before it is sent. A document of one
+/// part goes out whole; of a longer one there is never more in memory.
+pub(super) const PIECE: usize = 64 * 1024;
+
 /// What a request gets.
-#[derive(Debug)]
 pub(super) struct Reply {
     status: (u16, &'static str),
-    allow: Option<&'static str>,
-    /// The document; a 204 has none.
-    body: Option<String>,
+    fields: Vec<(&'static str, &'static str)>,
+    body: Body,
+}
+
+/// What follows the head.
+pub(super) enum Body {
+    /// Nothing: a 204 has none.
+    Empty,
+    /// The whole document.
+    Whole(String),
+    /// The beginning of a document, and what makes the rest.
+    Begun(String, Pieces),
+}
+
+/// Makes a long document, piece by piece.
+pub(super) type Pieces = Box<dyn FnMut() -> Piece + Send>;
+
+/// A part of a document.
+pub(super) enum Piece {
+    /// At least [`PIECE`] long.
+    More(String),
+    /// The end of the document.
+    Last(String),
+}
+
+/// How the end of a body is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// By the length in the head, or in chunks where it is not known before
+    /// (RFC 9112, section 7.1).
+    Chunks,
+    /// By the end of the connection, where a client knows no chunks.
+    Close,
 }
 
 impl Reply {
-    /// 200 with a document.
-    pub(super) fn document(body: String) -> Self {
+    fn new(status: (u16, &'static str), body: Body) -> Self {
         Self {
-            status: (200, "OK"),
-            allow: None,
-            body: Some(body),
+            status,
+            fields: Vec::new(),
+            body,
         }
+    }
+
+    /// 200 with a document.
+    pub(super) fn document(document: String) -> Self {
+        Self::new((200, "OK"), Body::Whole(document))
+    }
+
+    /// 200 with a document that may be long.
+    pub(super) fn pieces(mut pieces: Pieces) -> Self {
+        let body = match pieces() {
+            Piece::Last(document) => Body::Whole(document),
+            Piece::More(begin) => Body::Begun(begin, pieces),
+        };
+        Self::new((200, "OK"), body)
     }
 
     /// 204, for OPTIONS.
     pub(super) fn options(allow: &'static str) -> Self {
         Self {
-            status: (204, "No Content"),
-            allow: Some(allow),
-            body: None,
+            fields: vec![("Allow", allow)],
+            ..Self::new((204, "No Content"), Body::Empty)
         }
     }
 
@@ -49,52 +94,74 @@ impl Reply {
             detail: &refusal.detail(),
             parameter: refusal.parameter(),
         };
-        let allow = match refusal {
-            Refusal::MethodNotAllowed { allow, .. } => Some(*allow),
-            _ => None,
-        };
         Self {
-            status: (status, title),
-            allow,
-            body: Some(error.document(layout)),
+            fields: refusal.fields(),
+            ..Self::new((status, title), Body::Whole(error.document(layout)))
         }
     }
 
-    /// The answer as it goes to the client; to a HEAD goes the head alone.
-    pub(super) fn into_bytes(self, now: SystemTime, keep_alive: bool, head_alone: bool) -> Vec<u8> {
-        let body = self.body.as_deref().unwrap_or_default();
-        let mut text = String::with_capacity(HEAD_ESTIMATE + body.len());
+    /// The head, and what is to follow it.
+    pub(super) fn into_parts(
+        self,
+        now: SystemTime,
+        keep_alive: bool,
+        framing: Framing,
+    ) -> (String, Body) {
+        let length = if let Body::Whole(document) = &self.body {
+            document.len()
+        } else {
+            0
+        };
+        let mut head = String::with_capacity(HEAD_ESTIMATE + length);
         let (status, reason) = self.status;
         // Writing to a string cannot fail.
         let _ = write!(
-            text,
+            head,
             "HTTP/1.1 {status} {reason}\r\nServer: sessiond\r\nDate: {}\r\n",
             http_date(now)
         );
-        text.push_str("Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n");
-        if self.body.is_some() {
-            let _ = write!(
-                text,
-                "Content-Type: application/vnd.api+json\r\nContent-Length: {}\r\n",
-                body.len()
-            );
+        head.push_str("Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n");
+        match self.body {
+            Body::Empty => {}
+            Body::Whole(_) => {
+                let _ = write!(head, "{CONTENT_TYPE}Content-Length: {length}\r\n");
+            }
+            Body::Begun(..) => {
+                head.push_str(CONTENT_TYPE);
+                if framing == Framing::Chunks {
+                    head.push_str("Transfer-Encoding: chunked\r\n");
+                }
+            }
         }
-        if let Some(allow) = self.allow {
-            let _ = write!(text, "Allow: {allow}\r\n");
+        for (name, value) in self.fields {
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         if !keep_alive {
-            text.push_str("Connection: close\r\n");
+            head.push_str("Connection: close\r\n");
         }
-        text.push_str("\r\n");
-        if !head_alone {
-            text.push_str(body);
+        head.push_str("\r\n");
+        (head, self.body)
+    }
+
+    /// An answer that is not long, as it goes to the client.
+    pub(super) fn into_bytes(self, now: SystemTime, keep_alive: bool) -> Vec<u8> {
+        let (mut head, body) = self.into_parts(now, keep_alive, Framing::Close);
+        if let Body::Whole(document) = body {
+            head.push_str(&document);
         }
-        text.into_bytes()
+        head.into_bytes()
+    }
+
+    /// Whether it ends with the connection, for a client that reads bodies so.
+    pub(super) fn needs_close(&self, framing: Framing) -> bool {
+        framing == Framing::Close && matches!(self.body, Body::Begun(..))
     }
 }
 
+const CONTENT_TYPE: &str = "Content-Type: application/vnd.api+json\r\n";
+
 /// Room for the longest head there is.
-const HEAD_ESTIMATE: usize = 320;
+const HEAD_ESTIMATE: usize = 400;
 
 /// A time in the form that HTTP prefers (RFC 9110, section 5.6.7).
 pub(super) fn http_date(time: SystemTime) -> HttpDate {
@@ -142,23 +209,32 @@ mod tests {
     }
 
     #[test]
-    fn a_head_alone_has_the_length_of_the_body_that_is_not_there() {
-        let bytes =
-            Reply::document("{}\n".to_owned()).into_bytes(SystemTime::UNIX_EPOCH, true, true);
-        let text = String::from_utf8(bytes).unwrap();
-        assert!(text.contains("\r\nContent-Length: 3\r\n"));
-        assert!(text.contains("\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n"));
-        assert!(text.ends_with("\r\n\r\n"));
+    fn a_short_document_has_a_length_and_a_long_one_has_chunks_or_the_end_of_the_connection() {
+        let head =
+            |reply: Reply, framing| reply.into_parts(SystemTime::UNIX_EPOCH, true, framing).0;
+        let short = || Reply::pieces(Box::new(|| Piece::Last("{}\n".to_owned())));
+        let long = || Reply::pieces(Box::new(|| Piece::More("{".to_owned())));
+        for framing in [Framing::Chunks, Framing::Close] {
+            assert!(head(short(), framing).contains("\r\nContent-Length: 3\r\n"));
+            assert!(!short().needs_close(framing));
+        }
+        assert!(head(long(), Framing::Chunks).contains("\r\nTransfer-Encoding: chunked\r\n"));
+        assert!(!head(long(), Framing::Close).contains("Transfer-Encoding"));
+        assert!(long().needs_close(Framing::Close) && !long().needs_close(Framing::Chunks));
+        assert!(
+            head(long(), Framing::Close).contains("\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n")
+        );
     }
 
     #[test]
     fn no_head_is_longer_than_the_room_for_it() {
-        let refusal = Refusal::MethodNotAllowed {
-            method: String::new(),
-            allow: "GET, HEAD, OPTIONS, DELETE, PUT",
-        };
-        let bytes =
-            Reply::refuse(&refusal, Layout::Compact).into_bytes(SystemTime::now(), false, true);
-        assert!(bytes.len() <= HEAD_ESTIMATE, "{}", bytes.len());
+        for refusal in [Refusal::Unauthorized, Refusal::Busy] {
+            let (head, _) = Reply::refuse(&refusal, Layout::Compact).into_parts(
+                SystemTime::now(),
+                false,
+                Framing::Close,
+            );
+            assert!(head.len() <= HEAD_ESTIMATE, "{}", head.len());
+        }
     }
 }

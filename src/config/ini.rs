@@ -27,6 +27,8 @@ pub(super) fn sections(text: &[u8], faults: &mut Faults) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     // A header that cannot be read takes its entries with it, without a fault for each.
     let mut under_a_bad_header = false;
+    // Whether the entry above could not be read.
+    let mut refused = false;
 
     for (index, bytes) in text.split(|&byte| byte == b'\n').enumerate() {
         let line = index + 1;
@@ -39,6 +41,7 @@ pub(super) fn sections(text: &[u8], faults: &mut Faults) -> Vec<Section> {
             continue;
         }
         if let Some(header) = content.strip_prefix('[') {
+            refused = false;
             under_a_bad_header = match section_name(header) {
                 Ok(name) => {
                     sections.push(Section {
@@ -61,7 +64,13 @@ pub(super) fn sections(text: &[u8], faults: &mut Faults) -> Vec<Section> {
                 );
                 continue;
             };
-            if let Err(message) = add_line(section, raw, line) {
+            // What continues a line that was refused goes the same way.
+            if refused && raw.starts_with([' ', '\t']) {
+                continue;
+            }
+            let added = add_line(section, raw, line);
+            refused = added.is_err();
+            if let Err(message) = added {
                 faults.add(line, message);
             }
         }
@@ -171,6 +180,13 @@ mod tests {
     fn an_indented_line_continues_the_value_above() {
         let (sections, _) = read(b"[a]\nservers=x,\n  y,\n\tz\n");
         assert_eq!(sections[0].entries[0].value, "x, y, z");
+    }
+
+    #[test]
+    fn what_continues_a_line_that_was_refused_is_refused_with_it() {
+        let (sections, faults) = read(b"[a]\nk=v\nk=w\n  x\nno entry\n  y\n");
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert_eq!(sections[0].entries[0].value, "v");
     }
 
     #[test]

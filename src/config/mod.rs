@@ -5,9 +5,13 @@
 //! sees all of them at once. What this module refuses to do: touch a socket,
 //! look up a name, or guess.
 
+mod accounts;
+mod addresses;
 mod build;
 mod fault;
 mod ini;
+mod owner;
+mod reader;
 mod value;
 
 use std::fmt;
@@ -16,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+pub use accounts::{Account, Accounts, Role};
 pub use fault::{Fault, Faults};
 
 /// The file that is read when the command line names none.
@@ -47,10 +52,31 @@ pub struct Config {
 pub struct Admin {
     /// `admin_enabled`: whether there is an admin server at all.
     pub enabled: bool,
-    /// `admin_host`: the address it listens on.
+    /// `admin_host`: the address it listens on. Other than loopback, there are accounts.
     pub host: IpAddr,
     /// `admin_port`: 0 lets the system pick one, which the log then names.
     pub port: u16,
+    /// `admin_socket`: a unix socket that it listens on as well.
+    pub socket: Option<AdminSocket>,
+    /// `admin_accounts`: the file of those who may come over TCP.
+    pub accounts: Option<PathBuf>,
+    /// `admin_hostnames`: names by which clients call this machine.
+    pub hostnames: Vec<String>,
+    /// `admin_max_connections`: how many clients may be connected at a time.
+    pub max_connections: usize,
+}
+
+/// The admin server's unix socket. Whoever can connect to it may read and write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSocket {
+    /// `admin_socket`: an absolute path.
+    pub path: PathBuf,
+    /// `admin_socket_mode`: the permissions.
+    pub mode: u32,
+    /// `admin_socket_owner`: a user's number; without one, whoever runs the program.
+    pub owner: Option<u32>,
+    /// `admin_socket_group`: a group's number; without one, that of the program.
+    pub group: Option<u32>,
 }
 
 impl Default for Admin {
@@ -59,6 +85,10 @@ impl Default for Admin {
             enabled: true,
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 8989,
+            socket: None,
+            accounts: None,
+            hostnames: Vec::new(),
+            max_connections: 64,
         }
     }
 }
@@ -227,6 +257,8 @@ pub enum LoadError {
     Unreadable(PathBuf, io::Error),
     /// It was read, and says what cannot be.
     Faulty(Faults),
+    /// Others than its owner can write it, or its owner is somebody else.
+    WritableByOthers(PathBuf),
 }
 
 impl fmt::Display for LoadError {
@@ -234,6 +266,13 @@ impl fmt::Display for LoadError {
         match self {
             Self::Unreadable(path, cause) => write!(f, "cannot read {}: {cause}", path.display()),
             Self::Faulty(faults) => faults.fmt(f),
+            Self::WritableByOthers(path) => {
+                write!(
+                    f,
+                    "{}: others must not be able to write it: chown it to root and chmod it to 0640",
+                    path.display()
+                )
+            }
         }
     }
 }
@@ -243,6 +282,7 @@ impl std::error::Error for LoadError {
         match self {
             Self::Unreadable(_, cause) => Some(cause),
             Self::Faulty(faults) => Some(faults),
+            Self::WritableByOthers(_) => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One value of the configuration: text in, a type out, or what would be right.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Host, Protocol, Rank, Router};
@@ -65,14 +66,15 @@ fn decimal<T: std::str::FromStr>(text: &str) -> Option<T> {
 
 /// An IP address to listen on.
 pub(super) fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse()
+    text.parse::<IpAddr>()
+        .map(|address| address.to_canonical())
         .map_err(|_| "must be an IP address, such as 127.0.0.1 or ::1".to_owned())
 }
 
 /// An IP address, or a name to look up (RFC 1123, section 2.1; `_` is common on inner networks).
 pub(super) fn host(text: &str) -> Result<Host, String> {
-    if let Ok(address) = text.parse() {
-        return Ok(Host::Address(address));
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(Host::Address(address.to_canonical()));
     }
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -82,13 +84,86 @@ pub(super) fn host(text: &str) -> Result<Host, String> {
             && !label.starts_with('-')
     };
     let name = text.strip_suffix('.').unwrap_or(text);
-    // A name of digits and dots alone is an address with a typing mistake.
-    let has_letter = name.bytes().any(|byte| byte.is_ascii_alphabetic());
-    if name.len() <= 253 && has_letter && name.split('.').all(label) {
+    // A name whose last part is a number is an address in some other notation (inet_aton(3)).
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
+        || last.starts_with("0x")
+        || last.starts_with("0X");
+    if name.len() <= 253 && !is_number && name.split('.').all(label) {
         Ok(Host::Name(text.to_owned()))
     } else {
         Err("must be an IP address or a host name, such as 192.0.2.1 or db1.example".to_owned())
     }
+}
+
+/// A file, wherever the program is started.
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    if text.starts_with('/') {
+        Ok(PathBuf::from(text))
+    } else {
+        Err("must be an absolute path".to_owned())
+    }
+}
+
+/// The system's own limit for the path of a socket, without the closing zero (unix(7)).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// Where a unix socket is.
+pub(super) fn socket_path(text: &str) -> Result<PathBuf, String> {
+    if text.len() > MAX_SOCKET_PATH {
+        return Err(format!("must have at most {MAX_SOCKET_PATH} bytes"));
+    }
+    path(text)
+}
+
+/// The permissions of a file, as chmod(1) takes them in digits.
+pub(super) fn mode(text: &str) -> Result<u32, String> {
+    let octal =
+        (3..=4).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mode = octal.then(|| u32::from_str_radix(text, 8).ok()).flatten();
+    mode.filter(|mode| mode & !0o777 == 0)
+        .ok_or_else(|| "must be three octal digits, such as 0660".to_owned())
+}
+
+/// Names with commas between them.
+pub(super) fn names(text: &str) -> Result<Vec<String>, String> {
+    let name = |name: &str| match host(name) {
+        Ok(host) => Ok(host.to_string()),
+        Err(_) => {
+            Err("must be host names with commas between them, such as gateway.example".to_owned())
+        }
+    };
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(name)
+        .collect()
+}
+
+/// How many admin clients there may be: a few for the operators and their
+/// programs, not so many that their memory counts.
+pub(super) fn connections(text: &str) -> Result<usize, String> {
+    decimal(text)
+        .filter(|number| (4..=1024).contains(number))
+        .ok_or_else(|| "must be a number from 4 to 1024".to_owned())
+}
+
+/// The name of another object.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        Err("must be a name".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// The names of servers, in their order.
+pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
+    let list: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if list.iter().any(String::is_empty) {
+        return Err("must name a server, or several with commas between them".to_owned());
+    }
+    Ok(list)
 }
 
 pub(super) fn rank(text: &str) -> Result<Rank, String> {

@@ -118,16 +118,30 @@ impl Writer {
         std::mem::take(&mut self.text)
     }
 
-    /// The rest of the document, with a newline at its end.
+    /// How much has been written since the last time, in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Whether nothing has been written since the last time.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// The rest of the document, with a newline at its end. What is written
+    /// afterwards is another one.
     ///
     /// # Panics
     ///
     /// In a debug build, where an object or array is still open.
     #[must_use]
-    pub fn finish(mut self) -> String {
+    pub fn finish(&mut self) -> String {
         debug_assert_eq!(self.depth, 0, "every object and array is closed");
         self.text.push('\n');
-        self.text
+        self.first = true;
+        self.take()
     }
 
     fn open(&mut self, bracket: char) {

@@ -18,11 +18,12 @@ use mio::unix::SourceFd;
 use rustix::io::Errno;
 
 use super::Relay;
+use super::pipe::Kind;
 use super::session::Session;
 use super::source::Source;
 use crate::config::Endpoint;
 use crate::registry::{CloseReason, Listener, Registry, SessionId};
-use crate::socket::{self, Accepted, Listening};
+use crate::socket::{self, Accepted, Listening, Permissions};
 
 /// How many clients a listener accepts before the sessions have their turn.
 const BURST: usize = 64;
@@ -193,7 +194,7 @@ fn listen(listener: &Listener) -> io::Result<Listening> {
             address: None,
             port,
         } => Listening::any(*port),
-        Endpoint::Unix(path) => Listening::unix(path),
+        Endpoint::Unix(path) => Listening::unix(path, &Permissions::EVERYBODY),
     }
 }
 
@@ -242,12 +243,16 @@ impl Relay {
     fn accept_one(&mut self, index: usize) {
         // The slots of this turn's closed sessions are counted: their descriptors are free, they are not yet.
         let sessions = self.sessions.len() - self.closed.len();
+        let open = &mut self.acceptor.open[index];
         if sessions >= self.acceptor.sessions_at_most {
-            self.acceptor
-                .pause(self.now, sessions, "the limit of descriptors is reached");
+            if open.listening.has_waiting() {
+                self.acceptor
+                    .pause(self.now, sessions, "the limit of sessions is reached");
+            } else {
+                open.ready = false;
+            }
             return;
         }
-        let open = &mut self.acceptor.open[index];
         match open.listening.accept() {
             Ok(accepted) => {
                 let listener = Arc::clone(&open.listener);
@@ -268,7 +273,7 @@ impl Relay {
 
     fn open_session(&mut self, listener: &Arc<Listener>, Accepted { fd, remote }: Accepted) {
         let slot = self.sessions.vacant_key();
-        let interest = Interest::READABLE | Interest::WRITABLE;
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let registered = self.poll.registry().register(
             &mut SourceFd(&fd.as_raw_fd()),
             Source::Client(slot).token(),
@@ -282,7 +287,12 @@ impl Relay {
             self.registry
                 .sessions
                 .open_client(listener, remote, SystemTime::now(), self.now);
-        self.sessions.insert(Some(Session::new(record, fd)));
+        let kind = if remote.is_some() {
+            Kind::Tcp
+        } else {
+            Kind::Unix
+        };
+        self.sessions.insert(Some(Session::new(record, fd, kind)));
         self.connect_next(slot);
     }
 }

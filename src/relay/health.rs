@@ -6,6 +6,7 @@
 //! server that is up is left alone, and while all are up nothing here wakes
 //! the loop.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ pub(super) struct Health {
 
 struct Watched {
     server: Arc<Server>,
-    probe: Option<OwnedFd>,
+    probe: Option<(OwnedFd, SocketAddr)>,
     /// Counts the tries, which take the server's addresses in turn.
     tries: usize,
 }
@@ -96,39 +97,27 @@ impl Health {
     /// Ends a probe that has its answer.
     pub(super) fn event(&mut self, index: usize, event: &Event, now: Instant) {
         let watched = &mut self.watched[index];
-        let Some(probe) = watched.probe.take() else {
+        let Some((probe, address)) = watched.probe.take() else {
             return;
         };
         let server = Arc::clone(&watched.server);
-        if event.is_writable() && socket::connect_result(&probe).is_ok() {
-            if let Some(address) = watched.current_address() {
-                server.prefer(address);
-            }
+        if event.is_writable() && socket::connect_result(&probe, address).is_ok() {
+            server.prefer(address);
             self.note(&server, Connected::Yes, now);
         }
-    }
-
-    /// How many descriptors it may use.
-    pub(super) fn descriptors(&self) -> usize {
-        self.watched.len()
     }
 }
 
 impl Watched {
     /// Begins to connect. What goes wrong leaves the server down.
-    fn begin(&mut self, events: &mio::Registry, token: Token) -> Option<OwnedFd> {
+    fn begin(&mut self, events: &mio::Registry, token: Token) -> Option<(OwnedFd, SocketAddr)> {
         self.tries = self.tries.wrapping_add(1);
-        let probe = socket::begin_connect(self.current_address()?).ok()?;
+        let addresses = self.server.addresses();
+        let address = *addresses.get(self.tries.checked_rem(addresses.len())?)?;
+        let probe = socket::begin_connect(address).ok()?;
         events
             .register(&mut SourceFd(&probe.as_raw_fd()), token, Interest::WRITABLE)
             .ok()?;
-        Some(probe)
-    }
-
-    fn current_address(&self) -> Option<std::net::SocketAddr> {
-        let addresses = self.server.addresses();
-        addresses
-            .get(self.tries.checked_rem(addresses.len())?)
-            .copied()
+        Some((probe, address))
     }
 }

@@ -44,13 +44,6 @@ pub use accept::ListenError;
 /// How many events one turn of the loop takes.
 const EVENTS: usize = 1024;
 
-/// How many descriptors a session uses: its client's and its server's.
-const DESCRIPTORS_PER_SESSION: usize = 2;
-
-/// What the relay needs beside its sessions: the listeners and the probes are
-/// counted, this is for epoll, the waker and a spare.
-const OWN_DESCRIPTORS: usize = 4;
-
 /// The event loop and everything it owns.
 pub struct Relay {
     registry: Arc<Registry>,
@@ -67,6 +60,9 @@ pub struct Relay {
     deadlines: Deadlines,
     health: Health,
     scratch: Scratch,
+    /// Whether the log knows that this machine has run out of something that
+    /// connections to servers need.
+    shortage_told: bool,
     now: Instant,
 }
 
@@ -90,14 +86,12 @@ impl Relay {
     /// Listens for all listeners of the registry, and opens their sessions in
     /// the order of the configuration. Clients wait until [`Self::run`].
     ///
-    /// `descriptors` is how many it may have open at a time.
-    pub fn bind(registry: Arc<Registry>, descriptors: usize) -> Result<Self, ListenError> {
+    /// Beyond `sessions_at_most`, clients wait in the kernel until others have left.
+    pub fn bind(registry: Arc<Registry>, sessions_at_most: usize) -> Result<Self, ListenError> {
         let poll = Poll::new().map_err(ListenError::Poll)?;
         let waker =
             Waker::new(poll.registry(), Source::Waker.token()).map_err(ListenError::Poll)?;
         let health = Health::new(&registry.topology.servers);
-        let own = registry.topology.listeners.len() + health.descriptors() + OWN_DESCRIPTORS;
-        let sessions_at_most = descriptors.saturating_sub(own) / DESCRIPTORS_PER_SESSION;
         let acceptor = Acceptor::bind(&registry, poll.registry(), sessions_at_most)?;
         Ok(Self {
             registry,
@@ -111,6 +105,7 @@ impl Relay {
             deadlines: Deadlines::default(),
             health,
             scratch: Scratch::new(),
+            shortage_told: false,
             now: Instant::now(),
         })
     }
@@ -263,6 +258,9 @@ impl Relay {
         let Some(mut session) = self.sessions[slot].take() else {
             return;
         };
+        if session.queued {
+            self.queue.retain(|queued| *queued != slot);
+        }
         session.release(&mut self.scratch);
         session.record.set_state(SessionState::Stopping);
         self.registry.sessions.close(session.record.id(), reason);

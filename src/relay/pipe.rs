@@ -7,7 +7,9 @@
 //! A pipe holds memory only while its sink is slow: what was read goes out of
 //! the shared [`Scratch`] at once, and the rest that the sink did not take is
 //! kept until it does. Nothing more is read meanwhile, which slows the writer
-//! at the other end, and nobody else.
+//! at the other end, and nobody else. When many sinks are slow, pipes keep
+//! nothing any more: they look at what is there, send it, and take out of the
+//! source what the sink took.
 
 use std::os::fd::BorrowedFd;
 
@@ -28,10 +30,12 @@ pub(super) struct Scratch {
 impl Scratch {
     /// One read: larger ones gain nothing, smaller ones cost bulk transfers.
     const SIZE: usize = 64 * 1024;
-    /// One read while memory is short, and so the most that a pipe keeps then.
-    const SIZE_WHEN_SHORT: usize = 4 * 1024;
-    /// When memory counts as short: 128 sessions whose peers have stopped reading.
-    const SHORT: usize = 8 * 1024 * 1024;
+    /// What pipes may keep together before they keep no more: the unread rest
+    /// of at least 128 sessions, and an eighth of a small box.
+    const LIMIT: usize = 8 * 1024 * 1024;
+    /// One read beyond the limit where there is no looking without taking, and
+    /// so the most that such a pipe then keeps.
+    const SIZE_BEYOND_LIMIT: usize = 4 * 1024;
 
     pub(super) fn new() -> Self {
         Self {
@@ -40,23 +44,28 @@ impl Scratch {
         }
     }
 
-    fn room(&mut self) -> &mut [u8] {
-        let size = if self.kept < Self::SHORT {
-            Self::SIZE
-        } else {
-            Self::SIZE_WHEN_SHORT
-        };
-        &mut self.buffer[..size]
+    fn is_beyond_limit(&self) -> bool {
+        self.kept + Self::SIZE > Self::LIMIT
     }
 }
 
+/// What a pipe's source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A TCP connection.
+    Tcp,
+    /// A unix socket.
+    Unix,
+}
+
 /// One direction of a session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pipe {
+    kind: Kind,
     /// The source may have bytes, or its end.
     readable: bool,
-    /// The source has said that it ends: after a short read there is still more to learn.
-    ends: bool,
+    /// A short read may have stopped before the last byte, or before the end.
+    reads_to_the_end: bool,
     /// The sink may take bytes.
     writable: bool,
     stage: Stage,
@@ -65,9 +74,8 @@ pub(super) struct Pipe {
     taken: usize,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Stage {
-    #[default]
     Open,
     /// The source has ended; the sink learns that after what is kept.
     Ending,
@@ -97,11 +105,43 @@ pub(super) struct Pumped {
     pub(super) has_more: bool,
 }
 
+/// What one read and one write came to.
+struct Moved {
+    read: usize,
+    sent: u64,
+}
+
+/// Which side of a pipe could not go on.
+enum Failed {
+    Source(Errno),
+    Sink,
+}
+
 impl Pipe {
+    /// A pipe with nothing in it, that waits for its first event.
+    pub(super) fn out_of(kind: Kind) -> Self {
+        Self {
+            kind,
+            readable: false,
+            // A read stops at a message that carries descriptors (unix(7)).
+            reads_to_the_end: kind == Kind::Unix,
+            writable: false,
+            stage: Stage::Open,
+            kept: Vec::new(),
+            taken: 0,
+        }
+    }
+
     /// The source has bytes, or an end, to read.
     pub(super) fn source_readable(&mut self, ends: bool) {
         self.readable = true;
-        self.ends |= ends;
+        self.reads_to_the_end |= ends;
+    }
+
+    /// A read may stop before the last byte that is there: at a byte that was
+    /// sent as urgent (tcp(7)). So it takes a read in vain to know.
+    pub(super) fn read_to_the_end(&mut self) {
+        self.reads_to_the_end = true;
     }
 
     /// The sink takes bytes again.
@@ -157,44 +197,64 @@ impl Pipe {
                 pumped.has_more = true;
                 return pumped;
             }
-            let room = scratch.room();
-            match socket::read(source, room) {
-                Ok(0) => self.end(End::SourceClosed, &mut pumped),
-                Ok(length) => {
-                    // A short read means that there was no more, unless the end is near.
-                    self.readable = length == room.len() || self.ends;
-                    read += length;
-                    if self.send(sink, length, scratch, &mut pumped.bytes).is_err() {
-                        self.fail(&mut pumped, scratch);
-                    }
+            match self.read_and_send(source, sink, scratch) {
+                Ok(Moved { read: 0, .. }) => self.end(End::SourceClosed, &mut pumped),
+                Ok(moved) => {
+                    read += moved.read;
+                    pumped.bytes += moved.sent;
                 }
-                Err(Errno::AGAIN) => self.readable = false,
-                Err(_) => self.end(End::SourceFailed, &mut pumped),
+                Err(Failed::Source(Errno::AGAIN)) => self.readable = false,
+                Err(Failed::Source(_)) => self.end(End::SourceFailed, &mut pumped),
+                Err(Failed::Sink) => self.fail(&mut pumped, scratch),
             }
         }
     }
 
-    /// Sends the front of the scratch buffer, and keeps what is not taken.
-    fn send(
+    /// Reads once, sends it, and keeps what is not taken; or, beyond the limit
+    /// of what is kept, leaves it in the source.
+    fn read_and_send(
         &mut self,
+        source: BorrowedFd<'_>,
         sink: BorrowedFd<'_>,
-        length: usize,
         scratch: &mut Scratch,
-        sent: &mut u64,
-    ) -> Result<(), Errno> {
-        let bytes = &scratch.buffer[..length];
-        let taken = match socket::write(sink, bytes) {
+    ) -> Result<Moved, Failed> {
+        let beyond_limit = scratch.is_beyond_limit();
+        let leave_the_rest = beyond_limit && self.kind == Kind::Tcp;
+        let size = if beyond_limit && !leave_the_rest {
+            Scratch::SIZE_BEYOND_LIMIT
+        } else {
+            Scratch::SIZE
+        };
+        let room = &mut scratch.buffer[..size];
+        let read = if leave_the_rest {
+            socket::peek(source, room)
+        } else {
+            socket::read(source, room)
+        };
+        let length = read.map_err(Failed::Source)?;
+        if length == 0 {
+            return Ok(Moved { read: 0, sent: 0 });
+        }
+        // A short read means that there was no more.
+        self.readable = length == size || self.reads_to_the_end;
+        let taken = match socket::write(sink, &room[..length]) {
             Ok(taken) => taken,
             Err(Errno::AGAIN) => 0,
-            Err(errno) => return Err(errno),
+            Err(_) => return Err(Failed::Sink),
         };
-        *sent += taken as u64;
-        if taken < length {
-            self.writable = false;
-            self.kept = bytes[taken..].to_vec();
+        self.writable = taken == length;
+        if leave_the_rest {
+            // What is not taken is there to be read when the sink has room.
+            self.readable |= taken < length;
+            socket::discard(source, &mut room[..taken]).map_err(Failed::Source)?;
+        } else if taken < length {
+            self.kept = room[taken..length].to_vec();
             scratch.kept += self.kept.capacity();
         }
-        Ok(())
+        Ok(Moved {
+            read: length,
+            sent: taken as u64,
+        })
     }
 
     fn send_kept(
@@ -234,9 +294,12 @@ impl Pipe {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::Shutdown;
+    use std::net::{Shutdown, TcpListener, TcpStream};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use rustix::net::SendFlags;
 
     use super::*;
 
@@ -257,7 +320,7 @@ mod tests {
             for stream in [&writer, &source, &sink, &reader] {
                 stream.set_nonblocking(true).unwrap();
             }
-            let mut pipe = Pipe::default();
+            let mut pipe = Pipe::out_of(Kind::Unix);
             pipe.sink_writable();
             Self {
                 writer,
@@ -367,11 +430,63 @@ mod tests {
         assert!(bench.pipe.is_closed());
     }
 
+    /// A pipe between TCP connections, and the ends of both.
+    fn tcp_pipe() -> (Pipe, TcpStream, TcpStream, TcpStream, TcpStream) {
+        let pair = || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let other = listener.accept().unwrap().0;
+            one.set_nonblocking(true).unwrap();
+            other.set_nonblocking(true).unwrap();
+            (one, other)
+        };
+        let ((writer, source), (sink, reader)) = (pair(), pair());
+        let mut pipe = Pipe::out_of(Kind::Tcp);
+        pipe.sink_writable();
+        (pipe, writer, source, sink, reader)
+    }
+
     #[test]
-    fn less_is_kept_for_each_while_much_is_kept_for_all() {
+    fn beyond_the_limit_nothing_is_kept_and_nothing_lost() {
+        let (mut pipe, mut writer, source, sink, mut reader) = tcp_pipe();
         let mut scratch = Scratch::new();
-        assert_eq!(scratch.room().len(), Scratch::SIZE);
-        scratch.kept = Scratch::SHORT;
-        assert_eq!(scratch.room().len(), Scratch::SIZE_WHEN_SHORT);
+        scratch.kept = Scratch::LIMIT;
+        let data: Vec<u8> = (0..20_000_000_u32)
+            .map(|number| (number % 251) as u8)
+            .collect();
+        let (mut written, mut received) = (0, Vec::new());
+        while received.len() < data.len() {
+            while let Ok(length @ 1..) = writer.write(&data[written..]) {
+                written += length;
+            }
+            pipe.source_readable(false);
+            pipe.sink_writable();
+            pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch);
+            assert_eq!(pipe.memory(), 0);
+            // The error is `WouldBlock`: the stream is still open.
+            let _ = reader.read_to_end(&mut received);
+        }
+        assert!(received == data);
+        assert_eq!(scratch.kept, Scratch::LIMIT);
+    }
+
+    #[test]
+    fn what_stands_behind_an_urgent_byte_is_not_left_behind() {
+        let (mut pipe, mut writer, source, sink, mut reader) = tcp_pipe();
+        let mut scratch = Scratch::new();
+        writer.write_all(b"abc").unwrap();
+        rustix::net::send(&writer, b"!", SendFlags::OOB).unwrap();
+        writer.write_all(b"def").unwrap();
+        // One announcement for all of it, as the system gives it when they come together.
+        pipe.source_readable(false);
+        pipe.read_to_the_end();
+        pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch);
+        reader.set_nonblocking(false).unwrap();
+        reader
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let mut received = [0; 6];
+        reader.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"abcdef");
     }
 }

@@ -18,16 +18,13 @@ use super::health::Connected;
 use super::routing;
 use super::session::{Attempt, Backend, Search};
 use super::source::Source;
-use crate::registry::{BackendConnection, CloseReason, SessionState};
+use crate::registry::{BackendConnection, CloseReason, Server, SessionState};
 use crate::socket;
 
 impl Relay {
     /// Begins to connect to the next address or the next server that is left.
     pub(super) fn connect_next(&mut self, slot: usize) {
-        loop {
-            let Some(address) = self.next_address(slot) else {
-                return self.close(slot, CloseReason::NoServerAvailable);
-            };
+        while let Some(address) = self.next_address(slot) {
             match self.begin_connect(slot, address) {
                 Ok(socket) => {
                     if let Some(attempt) =
@@ -37,46 +34,43 @@ impl Relay {
                     }
                     return;
                 }
-                Err(errno) if socket::is_shortage(errno) => {
-                    log::error!("cannot open a connection to a server: {errno}");
-                    return self.close(slot, CloseReason::NoServerAvailable);
-                }
+                Err(errno) if socket::is_shortage(errno) => self.attempt_fell_short(slot, errno),
                 Err(errno) => self.address_failed(slot, &errno.to_string()),
             }
         }
+        self.close(slot, CloseReason::NoServerAvailable);
     }
 
     /// The next address of the server that is being tried, or else the first of
-    /// the next server.
+    /// the next server. It gets its part of the time that the server has.
     fn next_address(&mut self, slot: usize) -> Option<SocketAddr> {
         loop {
-            let service = {
-                let session = self.sessions[slot].as_ref()?;
-                Arc::clone(session.record.service())
-            };
+            let service = Arc::clone(self.sessions[slot].as_ref()?.record.service());
             let now = self.now;
             let search = self.search(slot)?;
             if let Some(attempt) = &mut search.attempt {
+                let left = u32::try_from(attempt.addresses.len()).unwrap_or(u32::MAX);
                 if let Some(address) = attempt.addresses.next() {
+                    let time = attempt.deadline.saturating_duration_since(now) / left;
+                    self.set_deadline(slot, Some(now + time));
                     return Some(address);
                 }
                 self.attempt_failed(slot, "no address of its name is known");
                 continue;
             }
             let server = routing::choose(service.servers(), &search.tried)?;
-            let deadline = now + service.parameters.connect_timeout;
             search.attempt = Some(Attempt {
                 lease: server.lease(),
                 addresses: server.addresses().to_vec().into_iter(),
                 socket: None,
+                deadline: now + service.parameters.connect_timeout,
             });
-            self.set_deadline(slot, Some(deadline));
         }
     }
 
     fn begin_connect(&self, slot: usize, address: SocketAddr) -> Result<OwnedFd, Errno> {
         let socket = socket::begin_connect(address)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         self.poll
             .registry()
             .register(
@@ -97,10 +91,7 @@ impl Relay {
         let Some((socket, address)) = attempt.socket.take() else {
             return false;
         };
-        let result = socket::connect_result(&socket).and_then(|()| socket::local_address(&socket));
-        match result {
-            // A connect to a free port of this machine can meet itself.
-            Ok(local) if local == address => self.address_failed(slot, "it is not listening"),
+        match socket::connect_result(&socket, address) {
             Ok(local) if event.is_writable() => {
                 self.connected(slot, socket, address, local.port());
                 return true;
@@ -116,9 +107,9 @@ impl Relay {
         false
     }
 
-    /// A server has not answered within `connect_timeout`.
+    /// An address has not answered within its part of `connect_timeout`.
     pub(super) fn connect_timed_out(&mut self, slot: usize) {
-        self.attempt_failed(slot, "no answer within connect_timeout");
+        self.address_failed(slot, "no answer within connect_timeout");
         self.connect_next(slot);
     }
 
@@ -130,19 +121,36 @@ impl Relay {
         }
     }
 
-    /// The server that is being tried is none for this session.
+    /// The server that is being tried is down.
     fn attempt_failed(&mut self, slot: usize, cause: &str) {
+        if let Some(server) = self.give_up_attempt(slot) {
+            self.health
+                .note(&server, Connected::No(cause.to_owned()), self.now);
+        }
+    }
+
+    /// The server that is being tried cannot be reached for want of something
+    /// on this machine, which says nothing about the server.
+    fn attempt_fell_short(&mut self, slot: usize, errno: Errno) {
+        let Some(server) = self.give_up_attempt(slot) else {
+            return;
+        };
+        if !std::mem::replace(&mut self.shortage_told, true) {
+            log::error!(
+                "cannot open a connection to server {}: {errno}",
+                server.name()
+            );
+        }
+    }
+
+    /// The server that is being tried is none for this session.
+    fn give_up_attempt(&mut self, slot: usize) -> Option<Arc<Server>> {
         self.set_deadline(slot, None);
-        let Some(search) = self.search(slot) else {
-            return;
-        };
-        let Some(attempt) = search.attempt.take() else {
-            return;
-        };
+        let search = self.search(slot)?;
+        let attempt = search.attempt.take()?;
         let server = Arc::clone(attempt.lease.server());
         search.tried.push(Arc::clone(&server));
-        self.health
-            .note(&server, Connected::No(cause.to_owned()), self.now);
+        Some(server)
     }
 
     fn connected(&mut self, slot: usize, socket: OwnedFd, address: SocketAddr, local_port: u16) {
@@ -152,6 +160,7 @@ impl Relay {
         };
         let server = Arc::clone(attempt.lease.server());
         server.prefer(address);
+        self.shortage_told = false;
         self.health.note(&server, Connected::Yes, self.now);
         let Some(session) = &mut self.sessions[slot] else {
             return;

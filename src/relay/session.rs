@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use mio::event::Event;
 
-use super::pipe::{End, Pipe, Scratch};
+use super::pipe::{End, Kind, Pipe, Scratch};
 use crate::registry::{self, CloseReason, Lease, Server};
 
 /// How long the rest may take that is still to be delivered when one side's
@@ -56,6 +56,8 @@ pub(super) struct Attempt {
     /// The addresses that are left.
     pub(super) addresses: std::vec::IntoIter<SocketAddr>,
     pub(super) socket: Option<(OwnedFd, SocketAddr)>,
+    /// When the server has had its time.
+    pub(super) deadline: Instant,
 }
 
 /// What is to be done with a session now.
@@ -75,12 +77,12 @@ impl Session {
     /// Bytes that a session holds here, but for what its pipes keep.
     const MEMORY: usize = size_of::<Option<Self>>();
 
-    pub(super) fn new(record: Arc<registry::Session>, client: OwnedFd) -> Self {
+    pub(super) fn new(record: Arc<registry::Session>, client: OwnedFd, kind: Kind) -> Self {
         let session = Self {
             record,
             client,
-            client_to_server: Pipe::default(),
-            server_to_client: Pipe::default(),
+            client_to_server: Pipe::out_of(kind),
+            server_to_client: Pipe::out_of(Kind::Tcp),
             backend: Backend::Search(Box::default()),
             ending: None,
             broken: false,
@@ -226,6 +228,9 @@ fn note_event(event: &Event, out: &mut Pipe, into: &mut Pipe) {
     let ends = event.is_read_closed() || event.is_error();
     if event.is_readable() || ends {
         out.source_readable(ends);
+    }
+    if event.is_priority() {
+        out.read_to_the_end();
     }
     if event.is_writable() {
         into.sink_writable();

@@ -68,7 +68,7 @@ fn an_unknown_path_is_404_and_says_what_there_is() {
 #[test]
 fn a_method_that_is_not_there_is_405_with_allow() {
     let daemon = daemon();
-    for method in ["DELETE", "PUT", "POST", "PATCH", "BREW", "get"] {
+    for method in ["POST", "PATCH", "BREW", "get"] {
         for path in ["/", "/v1", "/v1/sessions", "/v1/sessions/1"] {
             let answer = daemon.request(method, path);
             assert_eq!(answer.status, 405, "{method} {path}");

@@ -101,7 +101,7 @@ fn each_mistake_has_its_own_message() {
         // The admin server.
         (
             "[maxscale]\nadmin_prot=1\n".into(),
-            "2: maxscale: unknown parameter admin_prot (there are admin_enabled, admin_host, admin_port)",
+            "2: maxscale: unknown parameter admin_prot (there are admin_accounts, admin_enabled, admin_host, admin_port, admin_socket, admin_socket_mode, admin_socket_owner, admin_socket_group, admin_hostnames, admin_max_connections)",
         ),
         (
             "[maxscale]\ntype=server\n".into(),
@@ -121,7 +121,39 @@ fn each_mistake_has_its_own_message() {
         ),
         (
             "[maxscale]\nadmin_host=0.0.0.0\n".into(),
-            "2: maxscale: admin_host=0.0.0.0 must be a loopback address: whoever reaches the admin server can read it",
+            "2: maxscale: admin_host=0.0.0.0 must be a loopback address, or admin_accounts must say who may come",
+        ),
+        (
+            "[maxscale]\nadmin_socket=admin.sock\n".into(),
+            "2: maxscale: admin_socket=admin.sock must be an absolute path",
+        ),
+        (
+            "[maxscale]\nadmin_socket=/run/a\nadmin_socket_mode=rw\n".into(),
+            "3: maxscale: admin_socket_mode=rw must be three octal digits, such as 0660",
+        ),
+        (
+            "[maxscale]\nadmin_socket=/run/a\nadmin_socket_owner=no-one-here\n".into(),
+            "3: maxscale: admin_socket_owner=no-one-here must be a user of this machine (/etc/passwd) or a number",
+        ),
+        (
+            "[maxscale]\nadmin_socket=/run/a\nadmin_socket_group=no-one-here\n".into(),
+            "3: maxscale: admin_socket_group=no-one-here must be a group of this machine (/etc/group) or a number",
+        ),
+        (
+            "[maxscale]\nadmin_socket_mode=0600\n".into(),
+            "2: maxscale: admin_socket_mode needs admin_socket",
+        ),
+        (
+            "[maxscale]\nadmin_accounts=accounts\n".into(),
+            "2: maxscale: admin_accounts=accounts must be an absolute path",
+        ),
+        (
+            "[maxscale]\nadmin_hostnames=a b\n".into(),
+            "2: maxscale: admin_hostnames=a b must be host names with commas between them, such as gateway.example",
+        ),
+        (
+            "[maxscale]\nadmin_max_connections=3\n".into(),
+            "2: maxscale: admin_max_connections=3 must be a number from 4 to 1024",
         ),
         // Servers.
         (
@@ -197,7 +229,15 @@ fn each_mistake_has_its_own_message() {
             with("filters=", "filters=qla"),
             "16: service svc: filters=qla must be empty: there are no filters",
         ),
+        (
+            with("server1,\n  server2", "server1,"),
+            "13: service svc: servers=server1, must name a server, or several with commas between them",
+        ),
         // Listeners.
+        (
+            with("service=svc", "service="),
+            "19: listener lst: service= must be a name",
+        ),
         (
             with("service=svc\n", ""),
             "17: listener lst: service is missing",
@@ -239,7 +279,7 @@ fn each_mistake_has_its_own_message() {
         ),
         (
             with("port=3306", "port=8989"),
-            "17: listener lst: address must be a loopback address, since its service leads to the admin server",
+            "17: listener lst: address must be a loopback address, since its service leads to the admin server (or admin_accounts must say who may come)",
         ),
     ] {
         let expected = format!("sessiond.cnf:{expected}\n");

@@ -26,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lock", &[]),
     ("socket", &[]),
     ("journal", &[]),
-    ("cli", &[]),
+    ("cli", &["config"]),
     ("config", &["boolean"]),
     ("jsonapi", &["boolean"]),
     ("registry", &["config", "lock"]),

@@ -3,10 +3,12 @@
 //! Every test starts what it needs on free ports and in a directory of its own,
 //! and every wait in it has a deadline.
 
+mod access;
 mod admin;
 mod configuration;
 mod databases;
 mod documents;
+mod door;
 mod house;
 mod relay;
 mod stopping;

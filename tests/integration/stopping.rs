@@ -1,11 +1,14 @@
 //! How it ends.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::support::daemon::{one_service, program};
-use super::support::{Daemon, Directory, Server, http};
+use super::support::server::closed_port;
+use super::support::{Daemon, Directory, Server, http, until};
 
 #[test]
 fn each_signal_closes_everything_and_exits_with_0_within_a_second() {
@@ -66,11 +69,15 @@ fn a_port_in_use_is_one_line_and_status_1() {
     let address = taken.address();
     for (text, who) in [
         (
-            format!("[maxscale]\nadmin_port={}\n", address.port()),
+            format!(
+                "[maxscale]\nadmin_port={}\n{}",
+                address.port(),
+                one_service(closed_port())
+            ),
             format!("admin clients on {address}"),
         ),
         (
-            one_service(address).replace("port=0", &format!("port={}", address.port())),
+            one_service(closed_port()).replace("port=0", &format!("port={}", address.port())),
             format!("clients on {address}"),
         ),
     ] {
@@ -91,5 +98,70 @@ fn a_port_in_use_is_one_line_and_status_1() {
             )),
             "{message}"
         );
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_keeps_nobody_waiting() {
+    let server = Server::new();
+    let directory = Directory::new();
+    let socket = directory.path().join("socket");
+    let config = one_service(server.address()).replace(
+        "address=127.0.0.1\nport=0\n",
+        &format!("socket={}\n", socket.display()),
+    );
+    let path = directory.file(
+        "sessiond.cnf",
+        format!("[maxscale]\nadmin_port=0\n{config}"),
+    );
+    // Standard error is a pipe that is full already.
+    let (reader, writer) = std::io::pipe().unwrap();
+    let filler = writer.try_clone().unwrap();
+    let filling = std::thread::spawn(move || (&filler).write(&vec![b'x'; 10_000_000]));
+    let mut command = program();
+    command
+        .arg("--config")
+        .arg(path)
+        .env("TMPDIR", directory.path())
+        .stderr(writer);
+    let mut child = command.spawn().unwrap();
+    for _ in 0..3 {
+        let mut client = until("a listener", || UnixStream::connect(&socket).ok());
+        client.write_all(b"x").unwrap();
+        server.accept().read_exact(&mut [0]).unwrap();
+    }
+    let killed = Command::new("kill")
+        .arg(child.id().to_string())
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let begin = Instant::now();
+    let status = until("the end of the program", || child.try_wait().unwrap());
+    assert!(
+        begin.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert_eq!(status.code(), Some(0));
+    drop(reader);
+    // The pipe broke while it was being filled.
+    assert!(
+        filling
+            .join()
+            .unwrap()
+            .is_ok_and(|written| written < 10_000_000)
+    );
+}
+
+#[test]
+fn an_end_without_anybody_to_tell_has_the_status_that_it_should_have() {
+    for (arguments, status) in [
+        (&["--chek"][..], 2),
+        (&["--check", "--config", "/does/not/exist"], 2),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut child = program().args(arguments).stderr(writer).spawn().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(status));
     }
 }

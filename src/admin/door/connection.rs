@@ -1,6 +1,7 @@
 //! One admin client, as the door sees it: what it has sent, what it waits for,
 //! and how long it may.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,9 +10,10 @@ use rustix::io::Errno;
 
 use super::inner::Inner;
 use super::request::{self, Head, MAX_HEAD};
+use crate::admin::access::Peer;
 use crate::admin::client::{Client, ClientNumber, Standing};
 use crate::admin::refusal::Refusal;
-use crate::admin::reply::Reply;
+use crate::admin::reply::{Framing, Reply};
 use crate::jsonapi::Layout;
 use crate::socket;
 
@@ -31,6 +33,11 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 const LINGER_LIMIT: Duration = Duration::from_secs(1);
 /// How much of what a client sends after its last answer is read and thrown away.
 const LINGER_BYTES: usize = 256 * 1024;
+
+/// How long a client keeps its slot whoever else comes: it has connected, and
+/// its request is on the way. With all slots taken by others that say nothing,
+/// a new client waits no longer than that for one of 64.
+const GRACE: Duration = Duration::from_millis(10);
 
 /// One client's connection.
 pub(super) struct Connection {
@@ -98,13 +105,35 @@ impl Connection {
         self.client.number
     }
 
-    /// Since when it has a slot without a whole request; `None` while it is being answered.
-    pub(super) fn waiting_since(&self) -> Option<Instant> {
-        match (&self.phase, self.client.standing()) {
-            (Phase::Answer, Standing::Answered(at, _)) => Some(at),
-            (Phase::Answer, _) => None,
-            _ => Some(self.since),
-        }
+    /// How easily it can be done without, the smallest first: since when it has
+    /// had its slot without a whole request, or taken nothing of its answer.
+    /// `None` while it is waited for, and while it may have had no chance yet.
+    pub(super) fn dispensable(&self, now: Instant) -> Option<(u8, Instant)> {
+        let (rank, since) = match (&self.phase, self.client.standing()) {
+            (Phase::Answer, Standing::Awaiting) => return None,
+            (Phase::Answer, Standing::Sending(last)) => (1, last),
+            (Phase::Answer, Standing::Answered(at, _)) => (0, at),
+            _ => (0, self.since),
+        };
+        (now.saturating_duration_since(since) >= GRACE).then_some((rank, since))
+    }
+
+    /// Whether a request of it is with tiny_http or a handler.
+    pub(super) fn is_awaiting(&self) -> bool {
+        matches!(
+            (&self.phase, self.client.standing()),
+            (Phase::Answer, Standing::Awaiting)
+        )
+    }
+
+    /// Whether it comes from that address.
+    pub(super) fn is_from(&self, address: IpAddr) -> bool {
+        matches!(self.client.peer, Peer::Tcp(remote, _) if remote.ip() == address)
+    }
+
+    /// Its slot is given away.
+    pub(super) fn leave(&self) {
+        self.client.give_up();
     }
 
     /// Takes note of what an event says of the socket.
@@ -242,10 +271,10 @@ impl Connection {
     /// Answers with an error document, the last thing that this connection gets.
     fn refuse(&mut self, refusal: &Refusal, now: Instant) {
         self.buffer.clear();
-        self.client.begin(false, now);
+        self.client.begin(false, Framing::Close, now);
         let reply = Reply::refuse(refusal, Layout::Compact);
         self.client
-            .answer(reply.into_bytes(SystemTime::now(), false, false), now);
+            .answer(reply.into_bytes(SystemTime::now(), false), now);
         self.enter(Phase::Answer, now, STALL_LIMIT);
     }
 
@@ -320,6 +349,11 @@ impl Connection {
 
 /// Hands a whole request on to tiny_http.
 fn forward(head: &Head<'_>, client: &Client, inner: &mut Inner, own_host: &str, now: Instant) {
-    client.begin(head.keep_alive, now);
+    let framing = if head.knows_chunks {
+        Framing::Chunks
+    } else {
+        Framing::Close
+    };
+    client.begin(head.keep_alive, framing, now);
     inner.forward(head, head.host.unwrap_or(own_host), client.number);
 }

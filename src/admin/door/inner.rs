@@ -5,10 +5,10 @@
 //! meets nothing but heads that were written here.
 
 use std::fmt::Write;
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -19,9 +19,10 @@ use super::request::Head;
 use crate::admin::client::ClientNumber;
 use crate::socket;
 
-/// The header field that carries a client's number. No field of a client's own
-/// request is forwarded but the host.
+/// The header field that carries a client's number. Of a client's own fields
+/// the host and the login are forwarded, and no other.
 const CLIENT: &str = "Client-Number";
+const AUTHORIZATION: &str = "Authorization";
 
 /// The door's end of the connection.
 pub(super) struct Inner {
@@ -47,9 +48,13 @@ impl Inner {
         // Writing to a string cannot fail.
         let _ = write!(
             self.unsent,
-            "{method} {target} HTTP/1.1\r\nHost: {host}\r\n{CLIENT}: {}\r\n\r\n",
+            "{method} {target} HTTP/1.1\r\nHost: {host}\r\n{CLIENT}: {}\r\n",
             client.0
         );
+        if let Some(authorization) = head.authorization {
+            let _ = write!(self.unsent, "{AUTHORIZATION}: {authorization}\r\n");
+        }
+        self.unsent.push_str("\r\n");
     }
 
     /// Sends what there is to send. False where some is left until the socket
@@ -96,6 +101,11 @@ pub(in crate::admin) fn host(request: &Request) -> &str {
     field(request, "Host").unwrap_or("localhost")
 }
 
+/// The login of a forwarded request.
+pub(in crate::admin) fn authorization(request: &Request) -> Option<&str> {
+    field(request, AUTHORIZATION)
+}
+
 fn field<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
     let named =
         |header: &&tiny_http::Header| header.field.as_str().as_str().eq_ignore_ascii_case(name);
@@ -114,13 +124,15 @@ pub(in crate::admin) struct InnerDirectory {
 
 impl InnerDirectory {
     /// Makes one for this process: under `$RUNTIME_DIRECTORY`, which systemd
-    /// sets, or else where temporary files are.
+    /// sets, or else where temporary files are. Those that former processes
+    /// have left there go.
     pub(in crate::admin) fn new() -> io::Result<Self> {
         let parent =
             std::env::var_os("RUNTIME_DIRECTORY").map_or_else(std::env::temp_dir, PathBuf::from);
+        remove_stale(&parent);
         let process = std::process::id();
         for number in 0..MAX_TRIES {
-            let path = parent.join(format!("sessiond-{process}-{number}"));
+            let path = parent.join(format!("{PREFIX}{process}-{number}"));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 result => return result.map(|()| Self { path }),
@@ -134,16 +146,73 @@ impl InnerDirectory {
 
     /// The path of the socket in it.
     pub(in crate::admin) fn socket(&self) -> PathBuf {
-        self.path.join("inner")
+        self.path.join(SOCKET)
     }
 }
+
+const PREFIX: &str = "sessiond-";
+const SOCKET: &str = "inner";
 
 /// How many directories one process may make, and former ones of its number have left.
 const MAX_TRIES: u32 = 1000;
 
 impl Drop for InnerDirectory {
     fn drop(&mut self) {
-        // Whoever removed it before us has done what we want.
-        let _ = std::fs::remove_dir_all(&self.path);
+        remove(&self.path);
+    }
+}
+
+/// Removes a directory with its socket. Where anything else is in it, it stays.
+fn remove(directory: &Path) {
+    // Whoever removed them before us has done what we want.
+    let _ = fs::remove_file(directory.join(SOCKET));
+    let _ = fs::remove_dir(directory);
+}
+
+/// Removes what processes have left that were ended without a chance to tidy up:
+/// directories of ours with a socket that nobody listens on.
+fn remove_stale(parent: &Path) {
+    let own = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_str().is_some_and(is_our_name)
+            && entry.metadata().is_ok_and(|found| {
+                found.is_dir() && found.uid() == own && found.mode() & 0o777 == 0o700
+            });
+        if !is_ours {
+            continue;
+        }
+        let refused = UnixStream::connect(entry.path().join(SOCKET));
+        if refused.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            remove(&entry.path());
+        }
+    }
+}
+
+/// Whether a directory's name is the prefix and two numbers.
+fn is_our_name(name: &str) -> bool {
+    let numbers = name
+        .strip_prefix(PREFIX)
+        .and_then(|rest| rest.split_once('-'));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    numbers.is_some_and(|(process, number)| is_number(process) && is_number(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_the_form_of_ours_are_ours() {
+        assert!(is_our_name("sessiond-123-0"));
+        for name in [
+            "sessiond-123",
+            "sessiond-test-1",
+            "sessiond-1-",
+            "sessiond--1",
+            "x-sessiond-1-1",
+            "sessiond-1-1-1",
+        ] {
+            assert!(!is_our_name(name), "{name}");
+        }
     }
 }

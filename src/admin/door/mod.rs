@@ -8,10 +8,10 @@
 
 mod connection;
 mod inner;
-mod request;
+pub mod request;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,44 +25,60 @@ use rustix::io::Errno;
 use slab::Slab;
 
 use super::StartError;
+use super::access::Peer;
 use super::client::{Bell, ClientNumber, Clients};
-use crate::socket::{Accepted, Listening};
+use crate::config::{self, AdminSocket};
+use crate::socket::{self, Accepted, Listening, Permissions};
 use connection::{Connection, Step};
 use inner::Inner;
 
-pub(super) use inner::{InnerDirectory, client_number, host};
-
-/// How many clients may be connected at a time. When one more comes, the one
-/// goes that has waited longest without a whole request.
-const MAX_CLIENTS: usize = 64;
+pub(super) use inner::{InnerDirectory, authorization, client_number, host};
 
 /// How long accepting rests when the system has nothing left to accept with.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long accepting rests when every client is being answered.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 const BELL: Token = Token(0);
 const INNER: Token = Token(1);
-const LISTENER: Token = Token(2);
-const FIRST_CLIENT: usize = 3;
+/// The listeners have two places, the clients those after them.
+const FIRST_LISTENER: usize = 2;
+const FIRST_CLIENT: usize = 4;
+
+/// What the kernel may hold for a client that does not read: enough for any
+/// answer that is not long, and for a long one to flow.
+const SEND_BUFFER: usize = 256 * 1024;
 
 /// The door, with its loop not yet running.
 pub(super) struct Door {
     poll: Poll,
-    listening: Listening,
+    /// TCP, and the unix socket where there is one.
+    listeners: Vec<Listener>,
     /// The host of links for a request that names none.
     own_host: String,
+    /// Whether clients may ask for any address of this machine.
+    on_all_addresses: bool,
     inner_path: PathBuf,
     inner: Inner,
     clients: Arc<Clients>,
     bell: Arc<Bell>,
     stop: Arc<AtomicBool>,
     connections: Slab<Option<Connection>>,
+    clients_at_most: usize,
     /// Slots of clients that left in this turn; its events may still name them.
     left: Vec<usize>,
     next_number: u64,
-    /// Clients may be waiting to be accepted.
-    acceptable: bool,
     accept_paused: Option<Instant>,
+    /// Whether the log knows that there is nothing left to accept with.
+    shortage_told: bool,
     now: Instant,
+}
+
+struct Listener {
+    listening: Listening,
+    /// Clients may be waiting to be accepted.
+    ready: bool,
 }
 
 /// Another thread's way to the door.
@@ -81,41 +97,56 @@ impl Handle {
 
 impl Door {
     /// Listens for clients, and connects to the socket that tiny_http listens on.
-    pub(super) fn bind(address: SocketAddr, inner_path: PathBuf) -> Result<Self, StartError> {
+    pub(super) fn bind(
+        parameters: &config::Admin,
+        inner_path: PathBuf,
+    ) -> Result<Self, StartError> {
         let poll = Poll::new().map_err(StartError::Poll)?;
         let waker = Waker::new(poll.registry(), BELL).map_err(StartError::Poll)?;
-        let listening =
-            Listening::tcp(address).map_err(|cause| StartError::Listen(address, cause))?;
+        let listeners = listen(parameters)?;
         let watch = |fd, token| {
             poll.registry()
                 .register(&mut SourceFd(&fd), token, Interest::READABLE)
                 .map_err(StartError::Poll)
         };
-        watch(listening.as_raw_fd(), LISTENER)?;
+        for (index, listener) in listeners.iter().enumerate() {
+            watch(
+                listener.listening.as_raw_fd(),
+                Token(FIRST_LISTENER + index),
+            )?;
+        }
         let inner = Inner::connect(&inner_path).map_err(StartError::Inner)?;
         watch(inner.as_raw_fd(), INNER)?;
         let clients = Arc::new(Clients::new(waker));
+        let port = listeners[0]
+            .listening
+            .address()
+            .map_or(parameters.port, |address| address.port());
         Ok(Self {
-            own_host: listening.address().unwrap_or(address).to_string(),
+            own_host: format!("localhost:{port}"),
+            on_all_addresses: parameters.host.is_unspecified(),
             poll,
-            listening,
+            listeners,
             inner_path,
             inner,
             bell: clients.bell(),
             clients,
             stop: Arc::default(),
-            connections: Slab::with_capacity(MAX_CLIENTS),
+            connections: Slab::new(),
+            clients_at_most: parameters.max_connections,
             left: Vec::new(),
             next_number: 0,
-            acceptable: false,
             accept_paused: None,
+            shortage_told: false,
             now: Instant::now(),
         })
     }
 
-    /// Where it listens.
+    /// Where it listens for TCP clients.
     pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.listening.address()
+        self.listeners
+            .first()
+            .and_then(|listener| listener.listening.address())
     }
 
     /// The clients, for the handlers.
@@ -133,18 +164,21 @@ impl Door {
 
     /// Serves the door until [`Handle::stop`].
     pub(super) fn run(mut self) {
-        let mut events = Events::with_capacity(2 * MAX_CLIENTS);
+        let mut events = Events::with_capacity(self.clients_at_most + FIRST_CLIENT);
         while !self.stop.load(Acquire) {
             match self.poll.poll(&mut events, self.timeout()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     log::error!("the admin server cannot wait for its clients any more: {error}");
-                    return;
+                    break;
                 }
                 Ok(()) => {}
             }
             self.now = Instant::now();
             self.turn(&events);
+        }
+        for slot in 0..self.connections.capacity() {
+            self.remove(slot);
         }
     }
 
@@ -166,7 +200,9 @@ impl Door {
             match event.token() {
                 BELL => {}
                 INNER => self.check_inner(),
-                LISTENER => self.acceptable = true,
+                Token(number) if number < FIRST_CLIENT => {
+                    self.listeners[number - FIRST_LISTENER].ready = true;
+                }
                 Token(number) => {
                     let slot = number - FIRST_CLIENT;
                     if let Some(Some(connection)) = self.connections.get_mut(slot) {
@@ -222,6 +258,7 @@ impl Door {
         let Some(connection) = self.connections.get_mut(slot).and_then(Option::take) else {
             return;
         };
+        connection.leave();
         self.clients.remove(connection.number());
         self.left.push(slot);
     }
@@ -231,38 +268,75 @@ impl Door {
             return;
         }
         self.accept_paused = None;
-        while self.acceptable {
-            match self.listening.accept() {
-                Ok(accepted) => self.admit(accepted),
-                Err(Errno::AGAIN) => self.acceptable = false,
-                Err(errno) if crate::socket::is_shortage(errno) => {
-                    log::warn!("cannot accept an admin client: {errno}");
-                    self.accept_paused = Some(self.now + ACCEPT_PAUSE);
-                    return;
-                }
-                // The client was gone before it was accepted; the next one may be there.
-                Err(_) => {}
+        for index in 0..self.listeners.len() {
+            while self.listeners[index].ready && self.accept_paused.is_none() {
+                self.accept_one(index);
             }
         }
     }
 
-    /// Gives a client a slot, if need be that of the one who has waited longest
-    /// without a whole request. Where all are being answered it is turned away.
+    fn accept_one(&mut self, index: usize) {
+        if self.is_full() && self.most_dispensable().is_none() {
+            // All are being answered right now, which takes no time.
+            self.accept_paused = Some(self.now + BUSY_PAUSE);
+            return;
+        }
+        match self.listeners[index].listening.accept() {
+            Ok(accepted) => {
+                self.shortage_told = false;
+                self.admit(accepted);
+            }
+            Err(Errno::AGAIN) => self.listeners[index].ready = false,
+            // Whoever is waiting gives up a descriptor for whoever comes.
+            Err(errno) if socket::is_shortage(errno) => {
+                if let Some(slot) = self.most_dispensable() {
+                    self.remove(slot);
+                } else {
+                    if !std::mem::replace(&mut self.shortage_told, true) {
+                        log::warn!("cannot accept an admin client: {errno}");
+                    }
+                    self.accept_paused = Some(self.now + SHORTAGE_PAUSE);
+                }
+            }
+            // The client was gone before it was accepted; the next one may be there.
+            Err(_) => {}
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.connections.len() - self.left.len() >= self.clients_at_most
+    }
+
+    /// The slot of the client that can best be done without: the one that has
+    /// waited longest without a whole request, or else the one that has not
+    /// read its answer for longest. `None` where all are at work.
+    fn most_dispensable(&self) -> Option<usize> {
+        let dispensable = self.connections.iter().filter_map(|(slot, connection)| {
+            let rank = connection
+                .as_ref()
+                .and_then(|connection| connection.dispensable(self.now));
+            rank.map(|rank| (rank, slot))
+        });
+        dispensable.min().map(|(_, slot)| slot)
+    }
+
     fn admit(&mut self, accepted: Accepted) {
-        if self.connections.len() - self.left.len() >= MAX_CLIENTS {
-            let waiting = self.connections.iter().filter_map(|(slot, connection)| {
-                let since = connection.as_ref().and_then(Connection::waiting_since);
-                since.map(|since| (since, slot))
-            });
-            let Some((_, slot)) = waiting.min() else {
-                return;
-            };
+        let peer = match accepted.remote {
+            None => Peer::Unix,
+            Some(remote) => Peer::Tcp(remote, self.local_address(&accepted)),
+        };
+        if self.has_its_share(&peer) {
+            return;
+        }
+        if self.is_full()
+            && let Some(slot) = self.most_dispensable()
+        {
             self.remove(slot);
         }
         let number = ClientNumber(self.next_number);
         self.next_number += 1;
         let slot = self.connections.vacant_key();
-        let client = self.clients.add(number, slot, accepted.fd, self.now);
+        let client = self.clients.add(number, slot, accepted.fd, peer, self.now);
         let interest = Interest::READABLE | Interest::WRITABLE;
         let watched = self.poll.registry().register(
             &mut SourceFd(&client.as_raw_fd()),
@@ -276,6 +350,33 @@ impl Door {
         }
         self.connections
             .insert(Some(Connection::new(client, self.now)));
+    }
+
+    /// Our address that a client has connected to; it is asked for only where it matters.
+    fn local_address(&self, accepted: &Accepted) -> IpAddr {
+        let unknown = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        if !self.on_all_addresses {
+            return unknown;
+        }
+        socket::local_address(&accepted.fd).map_or(unknown, |address| address.ip().to_canonical())
+    }
+
+    /// Whether one address of another machine has as many connections as it may: a quarter.
+    fn has_its_share(&self, peer: &Peer) -> bool {
+        let Peer::Tcp(remote, _) = peer else {
+            return false;
+        };
+        if remote.ip().is_loopback() {
+            return false;
+        }
+        let connections = self
+            .connections
+            .iter()
+            .filter_map(|(_, connection)| connection.as_ref());
+        connections
+            .filter(|connection| connection.is_from(remote.ip()))
+            .count()
+            >= self.clients_at_most / 4
     }
 
     /// Sends the turn's requests to tiny_http.
@@ -310,12 +411,11 @@ impl Door {
     fn reconnect_inner(&mut self) {
         log::error!("the admin server's inner connection has ended; it is made again");
         for slot in 0..self.connections.capacity() {
-            let is_waiting = |connection: &Connection| connection.waiting_since().is_none();
             if self
                 .connections
                 .get(slot)
                 .and_then(Option::as_ref)
-                .is_some_and(is_waiting)
+                .is_some_and(Connection::is_awaiting)
             {
                 self.remove(slot);
             }
@@ -335,4 +435,36 @@ impl Door {
             Err(cause) => log::error!("cannot connect to the admin server's inner socket: {cause}"),
         }
     }
+}
+
+fn listen(parameters: &config::Admin) -> Result<Vec<Listener>, StartError> {
+    let address = SocketAddr::new(parameters.host, parameters.port);
+    let tcp =
+        Listening::tcp(address).map_err(|cause| StartError::Listen(address.to_string(), cause))?;
+    let limited = tcp.limit_send_buffers(SEND_BUFFER);
+    limited.map_err(|cause| StartError::Listen(address.to_string(), cause))?;
+    let mut listeners = vec![Listener {
+        listening: tcp,
+        ready: false,
+    }];
+    if let Some(AdminSocket {
+        path,
+        mode,
+        owner,
+        group,
+    }) = &parameters.socket
+    {
+        let permissions = Permissions {
+            mode: *mode,
+            owner: *owner,
+            group: *group,
+        };
+        let unix = Listening::unix(path, &permissions);
+        let unix = unix.map_err(|cause| StartError::Listen(path.display().to_string(), cause))?;
+        listeners.push(Listener {
+            listening: unix,
+            ready: false,
+        });
+    }
+    Ok(listeners)
 }

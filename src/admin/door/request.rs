@@ -11,7 +11,7 @@ use std::ops::Range;
 use crate::admin::refusal::Refusal;
 
 /// The longest head, request line and all fields together.
-pub(in crate::admin) const MAX_HEAD: usize = 8 * 1024;
+pub const MAX_HEAD: usize = 8 * 1024;
 
 /// The most header fields. A browser sends about 15.
 const MAX_FIELDS: usize = 48;
@@ -21,25 +21,29 @@ const MAX_BODY: u64 = 16 * 1024;
 
 /// A request head that can be forwarded.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Head<'a> {
+pub struct Head<'a> {
     /// A token.
-    pub(super) method: &'a str,
+    pub method: &'a str,
     /// Path and query, from the slash on; visible ASCII characters only.
-    pub(super) target: &'a str,
+    pub target: &'a str,
     /// Host and port that it is for; an HTTP/1.0 request may have none.
-    pub(super) host: Option<&'a str>,
+    pub host: Option<&'a str>,
+    /// The `Authorization` field, of visible ASCII characters and spaces.
+    pub authorization: Option<&'a str>,
     /// How many bytes of body follow; 16 KiB at most.
-    pub(super) body: usize,
+    pub body: usize,
     /// Whether the client waits for `100 Continue` before it sends the body.
-    pub(super) expects_continue: bool,
+    pub expects_continue: bool,
     /// Whether another request may follow.
-    pub(super) keep_alive: bool,
+    pub keep_alive: bool,
+    /// Whether the client can read a body in chunks, as HTTP/1.1 demands.
+    pub knows_chunks: bool,
     /// How many bytes the head takes.
-    pub(super) length: usize,
+    pub length: usize,
 }
 
 /// Reads the head at the front of `bytes`; `None` where it is not whole yet.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>, Refusal> {
+pub fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>, Refusal> {
     let mut lines = Lines { bytes, at: 0 };
     let mut line = lines.next(too_long_line)?;
     // One empty line before a request is left over from the one before (RFC 9112, section 2.2).
@@ -206,6 +210,7 @@ fn split_target<'a>(method: &str, target: &'a str) -> Result<(Option<&'a str>, &
 struct Fields<'a> {
     count: usize,
     host: Option<&'a str>,
+    authorization: Option<&'a str>,
     content_length: Option<&'a str>,
     transfer_encoding: bool,
     expect: Option<&'a str>,
@@ -234,6 +239,7 @@ impl<'a> Fields<'a> {
         };
         match name.to_ascii_lowercase().as_str() {
             "host" => once(&mut self.host)?,
+            "authorization" => once(&mut self.authorization)?,
             "content-length" => once(&mut self.content_length)?,
             "expect" => once(&mut self.expect)?,
             "transfer-encoding" => self.transfer_encoding = true,
@@ -269,6 +275,15 @@ fn finish<'a>(
     if let Some(host) = line.host.filter(|host| !is_host(host)) {
         return Err(bad(format!("the target's host is not a host: {host:?}")));
     }
+    let is_plain = |text: &str| {
+        text.bytes()
+            .all(|byte| byte == b' ' || byte.is_ascii_graphic())
+    };
+    if !fields.authorization.is_none_or(is_plain) {
+        return Err(bad(
+            "the header field Authorization has other than visible ASCII characters",
+        ));
+    }
     if fields.transfer_encoding && fields.content_length.is_some() {
         return Err(bad(
             "a request has Content-Length or Transfer-Encoding, not both",
@@ -299,9 +314,11 @@ fn finish<'a>(
         method: line.method,
         target: line.target,
         host,
+        authorization: fields.authorization,
         body,
         expects_continue,
         keep_alive,
+        knows_chunks: line.version == Version::Http11,
         length,
     })
 }
@@ -423,6 +440,13 @@ mod tests {
                 "Host: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
                 400,
             ),
+            ("Host: a\r\nAuthorization: Bearer x", 200),
+            (
+                "Host: a\r\nAuthorization: Bearer x\r\nAuthorization: Bearer y",
+                400,
+            ),
+            ("Host: a\r\nAuthorization: Bearer é", 400),
+            ("Host: a\r\nAuthorization: Bearer\tx", 400),
             ("Host: a\r\nExpect: 100-Continue", 200),
             ("Host: a\r\nExpect: 200-ok", 417),
         ] {

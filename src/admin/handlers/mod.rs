@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::refusal::Refusal;
+use super::reply::Reply;
 use super::route::Route;
 use crate::jsonapi::{Links, Query};
 use crate::registry::Registry;
@@ -24,17 +25,23 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// The document of a route.
+    /// The answer to a request for a route.
     pub(super) fn look_up(
         &self,
         route: &Route,
         query: &Query,
-        links: &Links,
-    ) -> Result<String, Refusal> {
+        links: Links,
+    ) -> Result<Reply, Refusal> {
         match route {
-            Route::Root => Ok(root::document(self, query, links)),
-            Route::Sessions => Ok(sessions::collection(&self.registry, query, links)),
-            Route::Session(id) => sessions::one(&self.registry, id, query, links),
+            Route::Root => Ok(Reply::document(root::document(self, query, &links))),
+            Route::Sessions => Ok(Reply::pieces(sessions::collection(
+                &self.registry,
+                query,
+                links,
+            ))),
+            Route::Session(id) => {
+                sessions::one(&self.registry, id, query, &links).map(Reply::document)
+            }
         }
     }
 }

@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant};
 
 use crate::admin::refusal::Refusal;
-use crate::admin::reply::asctime;
+use crate::admin::reply::{PIECE, Piece, Pieces, asctime};
 use crate::jsonapi::{Links, Query, Writer};
 use crate::registry::{Client, Registry, Session, SessionId};
 
 const COLLECTION: &str = "/v1/sessions/";
 const SERVICES: &str = "/v1/services/";
 
-/// All live sessions, by ascending id.
-pub(super) fn collection(registry: &Registry, query: &Query, links: &Links) -> String {
-    let sessions = registry.sessions.snapshot();
+/// All live sessions, by ascending id, made piece by piece.
+pub(super) fn collection(registry: &Registry, query: &Query, links: Links) -> Pieces {
+    let mut sessions = registry.sessions.snapshot().into_iter();
     let now = Instant::now();
     let mut writer = Writer::new(query.layout);
     writer.begin_object();
@@ -23,12 +23,17 @@ pub(super) fn collection(registry: &Registry, query: &Query, links: &Links) -> S
     writer.end_object();
     writer.key("data");
     writer.begin_array();
-    for session in &sessions {
-        write_resource(&mut writer, session, links, now);
-    }
-    writer.end_array();
-    writer.end_object();
-    writer.finish()
+    Box::new(move || {
+        for session in sessions.by_ref() {
+            write_resource(&mut writer, &session, &links, now);
+            if writer.len() >= PIECE {
+                return Piece::More(writer.take());
+            }
+        }
+        writer.end_array();
+        writer.end_object();
+        Piece::Last(writer.finish())
+    })
 }
 
 /// One live session.

@@ -31,12 +31,13 @@ impl Answer {
             head,
             body: String::new(),
         };
-        let length = answer
-            .field("Content-Length")
-            .map_or(0, |length| length.parse().unwrap());
+
         if !head_alone {
-            let mut body = vec![0; length];
-            stream.read_exact(&mut body).expect("the body");
+            let body = match answer.field("Content-Length") {
+                Some(length) => read_exactly(stream, length.parse().unwrap()),
+                None if answer.field("Transfer-Encoding") == Some("chunked") => read_chunks(stream),
+                None => Vec::new(),
+            };
             answer.body = String::from_utf8(body).expect("a body in UTF-8");
         }
         answer
@@ -68,6 +69,27 @@ impl Answer {
             "{self:?}"
         );
         error.text("/detail")
+    }
+}
+
+fn read_exactly(stream: &mut impl BufRead, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes).expect("the body");
+    bytes
+}
+
+/// A body in chunks, without extensions and trailers (RFC 9112, section 7.1).
+fn read_chunks(stream: &mut impl BufRead) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let mut size = String::new();
+        stream.read_line(&mut size).expect("the size of a chunk");
+        let size = usize::from_str_radix(size.strip_suffix("\r\n").unwrap(), 16).expect("a size");
+        body.extend(read_exactly(stream, size));
+        assert_eq!(read_exactly(stream, 2), b"\r\n");
+        if size == 0 {
+            return body;
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod daemon;
 pub mod directory;
 pub mod document;
+pub mod hazard;
 pub mod http;
 pub mod mariadb;
 pub mod process;

@@ -11,7 +11,7 @@ use super::{PATIENCE, until};
 
 pub struct Process {
     child: Child,
-    lines: Receiver<String>,
+    lines: Mutex<Receiver<String>>,
     /// All lines so far, for the message of a test that fails.
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -40,7 +40,11 @@ impl Process {
                 let _ = sender.send(line);
             }
         });
-        Self { child, lines, log }
+        Self {
+            child,
+            lines: Mutex::new(lines),
+            log,
+        }
     }
 
     pub fn id(&self) -> u32 {
@@ -50,11 +54,9 @@ impl Process {
     /// The next line that the function makes something of; lines before it are passed over.
     pub fn line<T>(&self, what: &str, mut wanted: impl FnMut(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
+        let lines = self.lines.lock().unwrap();
         loop {
-            match self
-                .lines
-                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            {
+            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     if let Some(found) = wanted(&line) {
                         return found;

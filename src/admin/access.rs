@@ -1,0 +1,334 @@
+//! Who may: where a request comes from, which host it asks for, and whose
+//! token it shows.
+//!
+//! A unix socket has permissions of its own, so whoever is connected may do
+//! everything. Over TCP, accounts decide where there are any; where there are
+//! none the server is on loopback, and whoever is there may read. The host
+//! must be one of ours, or a page in somebody's browser could reach us under a
+//! name of its own (DNS rebinding).
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64ct::{Base64, Encoding};
+
+use super::refusal::Refusal;
+use crate::config::{self, Account, Accounts, LoadError, Role};
+use crate::lock::lock;
+
+/// The other end of an admin connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// It came over the unix socket.
+    Unix,
+    /// It came over TCP, from the first of these addresses to the second.
+    Tcp(SocketAddr, IpAddr),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix => f.write_str("the unix socket"),
+            Self::Tcp(remote, _) => remote.fmt(f),
+        }
+    }
+}
+
+/// The rules of one admin server.
+#[derive(Debug)]
+pub(super) struct Access {
+    /// The accounts that count now, and where they are read.
+    accounts: Option<(PathBuf, Mutex<Arc<Accounts>>)>,
+    host: IpAddr,
+    hostnames: Vec<String>,
+    refused: Mutex<Refused>,
+}
+
+impl Access {
+    /// The rules of a configuration, with the accounts that it names.
+    pub(super) fn new(parameters: &config::Admin) -> Result<Self, LoadError> {
+        let accounts = match &parameters.accounts {
+            Some(path) => Some((path.clone(), Mutex::new(Arc::new(Accounts::load(path)?)))),
+            None => None,
+        };
+        Ok(Self {
+            accounts,
+            host: parameters.host,
+            hostnames: parameters.hostnames.clone(),
+            refused: Mutex::new(Refused {
+                since: Instant::now(),
+                count: 0,
+            }),
+        })
+    }
+
+    /// Reads the accounts again. Where that fails, those that were read before stay.
+    pub(super) fn reload(&self) {
+        let Some((path, accounts)) = &self.accounts else {
+            return;
+        };
+        match Accounts::load(path) {
+            Ok(fresh) => {
+                *lock(accounts) = Arc::new(fresh);
+                log::info!("the accounts in {} are read again", path.display());
+            }
+            Err(cause) => log::error!("the accounts stay as they were: {cause}"),
+        }
+    }
+
+    /// Whether a request may go on to its path.
+    pub(super) fn check(
+        &self,
+        peer: &Peer,
+        host: &str,
+        authorization: Option<&str>,
+        writes: bool,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        if !self.is_our_host(peer, host) {
+            return Err(Refusal::Misdirected(host.to_owned()));
+        }
+        let Peer::Tcp(..) = peer else { return Ok(()) };
+        let Some((_, accounts)) = &self.accounts else {
+            if writes {
+                return Err(Refusal::Forbidden(
+                    "over TCP this needs an account with the role admin (admin_accounts), or use the unix socket \
+                     (admin_socket)",
+                ));
+            }
+            return Ok(());
+        };
+        let accounts = Arc::clone(&lock(accounts));
+        match log_in(&accounts, authorization) {
+            None => {
+                self.tell_of_refusal(peer, authorization, now);
+                Err(Refusal::Unauthorized)
+            }
+            Some(account) if writes && account.role != Role::Admin => Err(Refusal::Forbidden(
+                "this needs an account with the role admin",
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn is_our_host(&self, peer: &Peer, host: &str) -> bool {
+        let name = without_port(host);
+        let address = name
+            .strip_prefix('[')
+            .and_then(|name| name.strip_suffix(']'))
+            .unwrap_or(name);
+        if let Ok(address) = address.parse::<IpAddr>() {
+            let local = match peer {
+                // All addresses of the machine are its host then, so it is the one that was asked.
+                Peer::Tcp(_, local) if self.host.is_unspecified() => Some(*local),
+                _ => None,
+            };
+            let address = address.to_canonical();
+            return address.is_loopback()
+                || address == self.host.to_canonical()
+                || Some(address) == local;
+        }
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let is_name =
+            |other: &str| name.eq_ignore_ascii_case(other.strip_suffix('.').unwrap_or(other));
+        is_name("localhost") || self.hostnames.iter().any(|other| is_name(other))
+    }
+
+    fn tell_of_refusal(&self, peer: &Peer, authorization: Option<&str>, now: Instant) {
+        // A request without a login is how browsers and curl begin; it is no attempt.
+        if authorization.is_none() {
+            return;
+        }
+        let (left_out, tell) = lock(&self.refused).next(now);
+        if left_out > 0 {
+            log::warn!("{left_out} more admin logins were refused");
+        }
+        if tell {
+            log::warn!("admin login refused: wrong name or token, from {peer}");
+        }
+    }
+}
+
+/// Host and port come apart at the last colon, unless it is in brackets.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && !is_bare_ipv6(name) =>
+        {
+            name
+        }
+        _ => host,
+    }
+}
+
+fn is_bare_ipv6(name: &str) -> bool {
+    name.contains(':') && !name.starts_with('[')
+}
+
+/// The account that an `Authorization` header shows the token of: `Bearer
+/// TOKEN` (RFC 6750), or `Basic` with the token as the password (RFC 7617).
+fn log_in<'a>(accounts: &'a Accounts, authorization: Option<&str>) -> Option<&'a Account> {
+    let (scheme, credentials) = authorization?.split_once(' ')?;
+    let credentials = credentials.trim_start_matches(' ');
+    if scheme.eq_ignore_ascii_case("Bearer") {
+        return accounts.find(None, credentials);
+    }
+    if scheme.eq_ignore_ascii_case("Basic") {
+        let decoded = String::from_utf8(Base64::decode_vec(credentials).ok()?).ok()?;
+        let (name, token) = decoded.split_once(':')?;
+        return accounts.find(Some(name), token);
+    }
+    None
+}
+
+/// Refused logins of the current second.
+#[derive(Debug)]
+struct Refused {
+    since: Instant,
+    count: u32,
+}
+
+/// How many refused logins are logged in a second; who guesses must not fill the disk.
+const LINES_A_SECOND: u32 = 10;
+
+impl Refused {
+    /// Counts one. How many of the last second were left out, and whether to tell of this one.
+    fn next(&mut self, now: Instant) -> (u32, bool) {
+        let mut left_out = 0;
+        if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
+            left_out = self.count.saturating_sub(LINES_A_SECOND);
+            *self = Self {
+                since: now,
+                count: u32::from(left_out > 0),
+            };
+        }
+        self.count += 1;
+        (left_out, self.count <= LINES_A_SECOND)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn access(host: &str, hostnames: &[&str]) -> Access {
+        let hostnames = hostnames.iter().map(|name| (*name).to_owned()).collect();
+        let parameters = config::Admin {
+            host: host.parse().unwrap(),
+            hostnames,
+            ..config::Admin::default()
+        };
+        Access::new(&parameters).unwrap()
+    }
+
+    fn tcp() -> Peer {
+        Peer::Tcp(
+            "192.0.2.7:1".parse().unwrap(),
+            IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+        )
+    }
+
+    #[test]
+    fn hosts_that_name_this_server_are_ours_with_any_port() {
+        let access = access("192.0.2.5", &["gateway.example", "box."]);
+        for host in [
+            "localhost",
+            "LocalHost:1",
+            "localhost.:80",
+            "127.0.0.1",
+            "127.1.2.3:8989",
+            "[::1]",
+            "[::1]:8989",
+            "[::ffff:127.0.0.1]:1",
+            "192.0.2.5:8989",
+            "Gateway.Example:4009",
+            "box",
+            "localhost:",
+        ] {
+            assert!(access.is_our_host(&tcp(), host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "192.0.2.1",
+            "192.0.2.6:8989",
+            "[::2]",
+            "gateway.example.evil",
+            "0x7f.1",
+            "127.1",
+            "",
+            ":80",
+            "localhost:80:80",
+        ] {
+            assert!(!access.is_our_host(&tcp(), host), "{host}");
+        }
+    }
+
+    #[test]
+    fn where_all_addresses_are_the_host_it_is_the_one_that_was_asked() {
+        for host in ["0.0.0.0", "::"] {
+            let access = access(host, &[]);
+            assert!(access.is_our_host(&tcp(), "192.0.2.1:8989"));
+            assert!(!access.is_our_host(&tcp(), "192.0.2.2:8989"));
+            assert!(!access.is_our_host(&Peer::Unix, "192.0.2.1:8989"));
+        }
+    }
+
+    #[test]
+    fn ten_refusals_a_second_are_told_and_the_rest_is_counted() {
+        let start = Instant::now();
+        let mut refused = Refused {
+            since: start,
+            count: 0,
+        };
+        let told = (0..25).filter(|_| refused.next(start).1).count();
+        assert_eq!(told, 10);
+        assert_eq!(refused.next(start + Duration::from_secs(1)), (15, true));
+        // The line about those counts as one of the ten.
+        let told = (0..25)
+            .filter(|_| refused.next(start + Duration::from_secs(1)).1)
+            .count();
+        assert_eq!(told, 8);
+    }
+
+    #[test]
+    fn a_token_is_shown_as_bearer_or_as_a_password() {
+        let line = Account::new("ops", Role::Basic, "t0ken")
+            .unwrap()
+            .to_string();
+        let accounts = Accounts::parse("accounts", line.as_bytes()).unwrap();
+        let basic = |text: &str| format!("Basic {}", Base64::encode_string(text.as_bytes()));
+        for shown in [
+            "Bearer t0ken",
+            "bearer  t0ken",
+            &basic("ops:t0ken"),
+            &basic("ops:t0ken").replace("Basic", "BASIC"),
+        ] {
+            assert!(log_in(&accounts, Some(shown)).is_some(), "{shown}");
+        }
+        for shown in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer t0ken ",
+            "Bearer T0ken",
+            "Digest t0ken",
+            "Basic",
+            "Basic ",
+            "Basic t0ken",
+            "Basic ====",
+            &basic("ops"),
+            &basic("ops:"),
+            &basic("ops:token"),
+            &basic("op:t0ken"),
+            &basic(":t0ken"),
+        ] {
+            assert!(log_in(&accounts, Some(shown)).is_none(), "{shown}");
+        }
+        assert!(log_in(&accounts, None).is_none());
+    }
+}

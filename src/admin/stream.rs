@@ -1,0 +1,124 @@
+//! Long answers, each sent by a thread of its own, so that the loop never
+//! waits for a reader.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::thread;
+
+use super::client::Client;
+use super::reply::{Framing, Piece, Pieces};
+
+/// How many long answers may be on their way at a time. Each costs a thread
+/// and two pieces; a reader that is slow can keep one for a minute.
+const MAX_STREAMS: usize = 4;
+
+/// The threads that send long answers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Streams {
+    count: Arc<AtomicUsize>,
+}
+
+/// The right to one of the threads.
+pub(super) struct Place {
+    count: Arc<AtomicUsize>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, AcqRel);
+    }
+}
+
+impl Streams {
+    /// A place for one more answer, where there is one.
+    pub(super) fn place(&self) -> Option<Place> {
+        let more = |count| (count < MAX_STREAMS).then_some(count + 1);
+        self.count.fetch_update(AcqRel, Relaxed, more).ok()?;
+        Some(Place {
+            count: Arc::clone(&self.count),
+        })
+    }
+}
+
+/// A long answer, from its head on.
+pub(super) struct Stream {
+    pub(super) client: Arc<Client>,
+    pub(super) head: String,
+    pub(super) begin: String,
+    pub(super) rest: Pieces,
+    pub(super) framing: Framing,
+}
+
+impl Stream {
+    /// Sends it on a thread of its own. Where there can be no thread the client
+    /// is cut off, since its answer can be neither given nor refused any more.
+    pub(super) fn start(self, place: Place) {
+        let send = move || {
+            let _place = place;
+            self.send();
+        };
+        if let Err(cause) = thread::Builder::new().name("stream".into()).spawn(send) {
+            log::error!("cannot start a thread for a long answer: {cause}");
+        }
+    }
+
+    fn send(mut self) {
+        let mut bytes = std::mem::take(&mut self.head);
+        let begin = std::mem::take(&mut self.begin);
+        self.frame(&mut bytes, &begin);
+        loop {
+            // An end that comes early shows that something is missing: the client is cut off.
+            if self.client.stream(bytes.as_bytes()).is_err() {
+                return;
+            }
+            bytes.clear();
+            match (self.rest)() {
+                Piece::More(piece) => self.frame(&mut bytes, &piece),
+                Piece::Last(piece) => {
+                    self.frame(&mut bytes, &piece);
+                    if self.framing == Framing::Chunks {
+                        bytes.push_str("0\r\n\r\n");
+                    }
+                    break;
+                }
+            }
+        }
+        if self.client.stream(bytes.as_bytes()).is_ok() {
+            self.client.end_stream();
+        }
+    }
+
+    /// Adds a piece as a chunk, or as it is.
+    fn frame(&self, bytes: &mut String, piece: &str) {
+        match self.framing {
+            Framing::Chunks => {
+                // Writing to a string cannot fail.
+                let _ = write!(bytes, "{:x}\r\n{piece}\r\n", piece.len());
+            }
+            Framing::Close => bytes.push_str(piece),
+        }
+    }
+}
+
+impl Drop for Stream {
+    /// Cuts off a client whose answer was not sent to its end.
+    fn drop(&mut self) {
+        self.client.give_up_stream();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_place_for_each_of_four_and_again_when_one_leaves() {
+        let streams = Streams::default();
+        let mut places: Vec<Place> = (0..MAX_STREAMS).map(|_| streams.place().unwrap()).collect();
+        assert!(streams.place().is_none());
+        places.pop();
+        assert!(streams.place().is_some());
+    }
+}

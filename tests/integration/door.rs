@@ -1,0 +1,659 @@
+//! What hostile admin clients can do: get the answer they deserve, and nothing else.
+//!
+//! Each row of the table of tiny_http's hazards is a test here.
+
+use std::io::{BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use sessiond::admin::Admin;
+use sessiond::config::Config;
+use sessiond::registry::Registry;
+
+use super::support::daemon::one_service;
+use super::support::hazard::{Before, honest};
+use super::support::http::{Answer, connect, exchange};
+use super::support::server::closed_port;
+use super::support::{Daemon, Document, PATIENCE, until};
+
+fn daemon() -> Daemon {
+    Daemon::start(&one_service(closed_port()))
+}
+
+const GET: &str = "GET /v1/sessions/1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// Sends bytes; the answer must be that error, as a document, and the end.
+fn refused(daemon: &Daemon, bytes: &[u8], status: u16) {
+    let all = exchange(daemon.admin(), bytes);
+    let mut rest = all.as_bytes();
+    let answer = Answer::read(&mut rest, false);
+    assert_eq!(answer.status, status, "{}", String::from_utf8_lossy(bytes));
+    assert!(!answer.detail().is_empty());
+    assert_eq!(
+        answer.field("Content-Type"),
+        Some("application/vnd.api+json")
+    );
+    assert_eq!(answer.field("Connection"), Some("close"));
+    assert!(rest.is_empty(), "nothing follows: {all}");
+}
+
+#[test]
+fn each_malformed_request_gets_its_status_and_the_connection_ends() {
+    let daemon = daemon();
+    let before = Before::look(&daemon);
+    let with = |fields: &str| {
+        format!("GET /v1/sessions/1 HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n\r\n")
+    };
+    let long = "a".repeat(9000);
+    for (bytes, status) in [
+        // A length without an end, and one that never comes.
+        (with("Content-Length: 99999999999999999"), 413),
+        (with("Content-Length: 9223372036854775808"), 413),
+        (with("Content-Length: 16385"), 413),
+        (with("Content-Length: 18446744073709551616"), 400),
+        // Versions that are not spoken here.
+        ("GET / HTTP/2.0\r\nHost: localhost\r\n\r\n".into(), 505),
+        ("GET / HTTP/3.0\r\nHost: localhost\r\n\r\n".into(), 505),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 505),
+        ("GET / HTTP/0.9\r\n\r\n".into(), 505),
+        ("GET /\r\n".into(), 400),
+        ("GET / HTTP/1.1\n\n".into(), 400),
+        // Too much of everything.
+        (format!("GET /{long} HTTP/1.1\r\n"), 414),
+        (format!("GET /{long}"), 414),
+        (with(&format!("X: {long}")), 431),
+        (
+            with(&format!("Authorization: Bearer {}", "f".repeat(10_000))),
+            431,
+        ),
+        (with(&"X: y\r\n".repeat(48)), 431),
+        // Smuggling.
+        (
+            with("Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
+            400,
+        ),
+        (
+            with("Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"),
+            400,
+        ),
+        (
+            with("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+            400,
+        ),
+        (
+            with("Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1"),
+            501,
+        ),
+        (with("Transfer-Encoding: identity"), 501),
+        (with("Content-Length: 5, 5"), 400),
+        (with("Content-Length: +5"), 400),
+        (with("Content-Length: -5"), 400),
+        (with("Content-Length: 0x5"), 400),
+        (with("Content-Length : 5"), 400),
+        (with("X: y\r\n folded"), 400),
+        (with("X: y\n"), 400),
+        (with("X: y\rZ: z"), 400),
+        (with("X: \0"), 400),
+        ("GET /\u{1} HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), 400),
+        ("GET / HTTP/1.1\r\n\r\n".into(), 400),
+        (with("Host: localhost"), 400),
+        (
+            "GET ftp://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n".into(),
+            400,
+        ),
+        (
+            "GET localhost HTTP/1.1\r\nHost: localhost\r\n\r\n".into(),
+            400,
+        ),
+        (with("Expect: 200-ok"), 417),
+    ] {
+        refused(&daemon, bytes.as_bytes(), status);
+    }
+    before.same_after();
+}
+
+#[test]
+fn the_absolute_form_is_answered_for_the_host_that_it_names() {
+    let daemon = daemon();
+    let ask = |target: &str, host: &str| {
+        let answer = exchange(
+            daemon.admin(),
+            format!("GET {target} HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes(),
+        );
+        Answer::read(&mut answer.as_bytes(), false)
+    };
+    let answer = ask("http://localhost:1234/v1/sessions/1", "evil.example");
+    assert_eq!(
+        answer.document().text("/links/self"),
+        "http://localhost:1234/v1/sessions/1"
+    );
+    assert_eq!(
+        ask("http://evil.example/v1/sessions/1", "localhost").status,
+        421
+    );
+}
+
+#[test]
+fn a_body_is_read_and_the_next_request_is_the_one_behind_it() {
+    let daemon = daemon();
+    let mut stream = BufReader::new(connect(daemon.admin()));
+    let body = "GET /v1/sessions/9 HTTP/1.1\r\n\r\n".repeat(500);
+    for split in [0, 1, 40, 9000, body.len()] {
+        let head = format!(
+            "GET /v1/sessions/1 HTTP/1.1\r\nHost: a\r\nHost2: b\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let head = head.replace("Host: a", "Host: localhost");
+        stream.get_mut().write_all(head.as_bytes()).unwrap();
+        stream
+            .get_mut()
+            .write_all(&body.as_bytes()[..split])
+            .unwrap();
+        stream
+            .get_mut()
+            .write_all(&body.as_bytes()[split..])
+            .unwrap();
+        stream
+            .get_mut()
+            .write_all(b"GET /v1/sessions/77 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .unwrap();
+        assert_eq!(
+            Answer::read(&mut stream, false).document().text("/data/id"),
+            "1"
+        );
+        assert_eq!(
+            Answer::read(&mut stream, false).detail(),
+            "77 is not a session"
+        );
+    }
+}
+
+#[test]
+fn a_client_that_expects_to_be_told_is_told_to_go_on() {
+    let daemon = daemon();
+    let mut stream = BufReader::new(connect(daemon.admin()));
+    let head = "GET /v1/sessions/1 HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+    stream.get_mut().write_all(head.as_bytes()).unwrap();
+    assert_eq!(Answer::read(&mut stream, true).status, 100);
+    stream.get_mut().write_all(b"body").unwrap();
+    assert_eq!(Answer::read(&mut stream, false).status, 200);
+}
+
+#[test]
+fn a_request_that_does_not_come_to_its_end_is_408() {
+    let daemon = daemon();
+    let before = Before::look(&daemon);
+    let head = "GET / HTTP/1.1\r\nHost: localhost\r\n";
+    let cases = [
+        (head.to_owned(), Duration::from_secs(5)),
+        (
+            format!("{head}Content-Length: 9\r\n\r\nbody"),
+            Duration::from_secs(7),
+        ),
+    ];
+    thread::scope(|scope| {
+        for (bytes, limit) in &cases {
+            scope.spawn(|| {
+                let begin = Instant::now();
+                refused(&daemon, bytes.as_bytes(), 408);
+                let waited = begin.elapsed();
+                assert!(
+                    waited >= *limit && waited < *limit + Duration::from_millis(900),
+                    "{waited:?}"
+                );
+            });
+        }
+        // One byte now and then does not help.
+        scope.spawn(|| {
+            let mut drip = connect(daemon.admin());
+            drip.set_read_timeout(Some(Duration::from_millis(200)))
+                .unwrap();
+            let begin = Instant::now();
+            for byte in b"GET /v1/sessions/1 HTTP/1.1 and so on" {
+                // It fails where the answer has come meanwhile.
+                let _ = drip.write_all(&[*byte]);
+                match drip.read(&mut [0; 12]) {
+                    Ok(length) => {
+                        assert!(length > 0 && begin.elapsed() >= Duration::from_secs(5));
+                        return;
+                    }
+                    Err(error) => assert!(
+                        matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+                        "{error}"
+                    ),
+                }
+            }
+            panic!("never refused");
+        });
+    });
+    before.same_after();
+}
+
+#[test]
+fn an_idle_connection_is_closed_after_15_seconds() {
+    let daemon = daemon();
+    let ends_after = |mut stream: TcpStream, begin: Instant| {
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        let waited = begin.elapsed();
+        assert!(
+            waited >= Duration::from_secs(15) && waited < Duration::from_secs(17),
+            "{waited:?}"
+        );
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| ends_after(connect(daemon.admin()), Instant::now()));
+        scope.spawn(|| {
+            let mut stream = BufReader::new(connect(daemon.admin()));
+            stream.get_mut().write_all(GET.as_bytes()).unwrap();
+            assert_eq!(Answer::read(&mut stream, false).status, 200);
+            ends_after(stream.into_inner(), Instant::now());
+        });
+    });
+}
+
+#[test]
+fn a_reset_right_after_the_request_harms_nobody() {
+    let daemon = daemon();
+    let before = Before::look(&daemon);
+    for round in 0..5000 {
+        let mut stream = connect(daemon.admin());
+        stream.write_all(GET.as_bytes()).unwrap();
+        if round % 2 == 0 {
+            // With the answer unread, closing resets.
+            stream.peek(&mut [0]).unwrap();
+        }
+    }
+    before.same_after();
+}
+
+#[test]
+fn a_thousand_greetings_in_other_protocols_harm_nobody() {
+    let daemon = daemon();
+    let before = Before::look(&daemon);
+    for _ in 0..1000 {
+        refused(&daemon, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505);
+        refused(
+            &daemon,
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            400,
+        );
+    }
+    before.same_after();
+}
+
+#[test]
+fn a_thousand_pipelined_requests_are_answered_in_their_order() {
+    let daemon = daemon();
+    let before = Before::look(&daemon);
+    let mut stream = BufReader::new(connect(daemon.admin()));
+    let mut writer = stream.get_ref().try_clone().unwrap();
+    let writing = thread::spawn(move || {
+        let requests: Vec<String> = (0..1000)
+            .map(|id| GET.replace("sessions/1", &format!("sessions/1{id:04}")))
+            .collect();
+        writer.write_all(requests.concat().as_bytes()).unwrap();
+    });
+    for id in 0..1000 {
+        assert_eq!(
+            Answer::read(&mut stream, false).detail(),
+            format!("1{id:04} is not a session")
+        );
+    }
+    writing.join().unwrap();
+    drop(stream);
+    before.same_after();
+}
+
+#[test]
+fn a_pipeline_without_a_reader_is_stopped_and_holds_no_memory() {
+    let daemon = daemon();
+    let before = Before::look(&daemon);
+    let mut stream = connect(daemon.admin());
+    stream
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let requests = GET.repeat(1000);
+    let begin = Instant::now();
+    let mut written = 0_usize;
+    // The kernel's buffers fill, and then no more is taken.
+    while let Ok(length) = stream.write(requests.as_bytes()) {
+        written += length;
+        assert!(written < 100_000_000, "everything is taken");
+    }
+    honest(daemon.admin());
+    // After 10 s of not reading the connection is cut.
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    until("the end of a reader that does not read", || {
+        let ended = stream.take_error().unwrap().is_some()
+            || stream.write(b"x").is_err_and(|error| {
+                !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+            });
+        ended.then_some(())
+    });
+    assert!(
+        begin.elapsed() >= Duration::from_secs(9),
+        "{:?}",
+        begin.elapsed()
+    );
+    drop(stream);
+    before.same_after();
+}
+
+/// Opens connections that send something and then nothing, or a byte now and then.
+fn crowd(daemon: &Daemon, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
+    (0..count)
+        .map(|_| {
+            let mut stream = connect(daemon.admin());
+            // It fails where the connection has been given up for a newer one.
+            let _ = stream.write_all(bytes);
+            stream
+        })
+        .collect()
+}
+
+fn withstands_a_crowd(daemon: &Daemon) {
+    let before = Before::look(daemon);
+    let idle = crowd(daemon, 500, b"");
+    honest(daemon.admin());
+    let mut slow = crowd(daemon, 500, b"G");
+    honest(daemon.admin());
+    let never_reading = crowd(daemon, 100, GET.repeat(50).as_bytes());
+    honest(daemon.admin());
+    for byte in &b"ET / H"[..] {
+        for stream in &mut slow {
+            let _ = stream.write_all(&[*byte]);
+        }
+        honest(daemon.admin());
+        thread::park_timeout(Duration::from_secs(1));
+        honest(daemon.admin());
+    }
+    let threads = daemon.process.status("Threads");
+    assert!(threads < 20, "{threads} threads");
+    drop((idle, slow, never_reading));
+    before.same_after();
+}
+
+#[test]
+fn a_crowd_of_idle_slow_and_deaf_clients_keeps_no_honest_one_waiting() {
+    withstands_a_crowd(&daemon());
+}
+
+#[test]
+fn so_it_is_with_64_descriptors() {
+    let daemon = Daemon::start_limited(&one_service(closed_port()), 64);
+    withstands_a_crowd(&daemon);
+}
+
+#[test]
+fn a_burst_of_honest_clients_is_answered_though_the_door_is_full() {
+    let daemon = daemon();
+    let before = Before::look(&daemon);
+    thread::scope(|scope| {
+        for _ in 0..100 {
+            scope.spawn(|| honest_in_a_crowd(&daemon));
+        }
+    });
+    before.same_after();
+}
+
+/// Like [`honest`], though one of a hundred at once may be turned away before
+/// it has sent its request, and comes again then.
+fn honest_in_a_crowd(daemon: &Daemon) {
+    for _ in 0..20 {
+        until("an answer in a crowd", || {
+            let mut stream = TcpStream::connect(daemon.admin()).ok()?;
+            stream.set_read_timeout(Some(PATIENCE)).ok()?;
+            stream.write_all(GET.as_bytes()).ok()?;
+            let mut status = [0; 15];
+            stream.read_exact(&mut status).ok()?;
+            assert_eq!(&status, b"HTTP/1.1 200 OK");
+            Some(())
+        });
+    }
+}
+
+#[test]
+fn the_admin_server_answers_while_the_relay_has_no_descriptor_left() {
+    let (echo, _) = super::support::Server::new().echo();
+    let daemon = Daemon::start_limited(&one_service(echo), 64);
+    let clients: Vec<TcpStream> = (0..100)
+        .map(|_| connect(daemon.listener("listener")))
+        .collect();
+    daemon.process.line("a word about the limit", |line| {
+        line.contains("further clients wait").then_some(())
+    });
+    for _ in 0..100 {
+        honest(daemon.admin());
+    }
+    // As many at once as it has promised to itself.
+    let crowd = crowd(&daemon, 16, b"");
+    honest(daemon.admin());
+    drop((clients, crowd));
+    daemon.client_sessions_until(0);
+}
+
+#[test]
+fn http_1_0_is_answered_and_closed_or_kept_where_it_asks_for_that() {
+    let daemon = daemon();
+    let answer = exchange(daemon.admin(), b"GET /v1/sessions/1 HTTP/1.0\r\n\r\n");
+    let answer = Answer::read(&mut answer.as_bytes(), false);
+    assert_eq!(
+        (answer.status, answer.field("Connection")),
+        (200, Some("close"))
+    );
+    let port = daemon.admin().port();
+    assert_eq!(
+        answer.document().text("/links/self"),
+        format!("http://localhost:{port}/v1/sessions/1")
+    );
+
+    let mut stream = BufReader::new(connect(daemon.admin()));
+    for _ in 0..2 {
+        stream
+            .get_mut()
+            .write_all(b"GET /v1/sessions/1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            .unwrap();
+        assert_eq!(Answer::read(&mut stream, false).status, 200);
+    }
+}
+
+#[test]
+fn a_client_that_ends_its_stream_after_the_request_is_still_answered() {
+    let daemon = daemon();
+    for _ in 0..100 {
+        let mut stream = connect(daemon.admin());
+        stream.write_all(GET.repeat(3).as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut stream = BufReader::new(stream);
+        for _ in 0..3 {
+            assert_eq!(Answer::read(&mut stream, false).status, 200);
+        }
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+/// An admin server in this process, over a table that was filled by hand.
+fn library_with_sessions(
+    count: usize,
+) -> (
+    Arc<Registry>,
+    std::net::SocketAddr,
+    sessiond::admin::Running,
+) {
+    let config = format!("[maxscale]\nadmin_port=0\n{}", one_service(closed_port()));
+    let config = Config::parse("test", config.as_bytes()).unwrap();
+    let registry = Arc::new(Registry::new(&config));
+    let remote = "192.0.2.7:4711".parse().unwrap();
+    for _ in 0..count {
+        registry.sessions.open_client(
+            &registry.topology.listeners[0],
+            Some(remote),
+            SystemTime::now(),
+            Instant::now(),
+        );
+    }
+    let admin = Admin::bind(&config.admin, Arc::clone(&registry)).unwrap();
+    let address = admin.address();
+    (registry, address, admin.start().unwrap())
+}
+
+/// The resident memory of this process, in KiB.
+fn resident_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn ask_for_the_list(address: std::net::SocketAddr, version: &str) -> BufReader<TcpStream> {
+    let mut stream = connect(address);
+    let request = format!("GET /v1/sessions HTTP/{version}\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    BufReader::new(stream)
+}
+
+#[test]
+fn a_long_list_comes_whole_in_chunks_or_until_the_end_and_head_is_its_head() {
+    let (_registry, address, running) = library_with_sessions(5000);
+    let chunked = Answer::read(&mut ask_for_the_list(address, "1.1"), false);
+    assert_eq!(chunked.field("Transfer-Encoding"), Some("chunked"));
+    assert_eq!(chunked.document().elements("/data").len(), 5000);
+
+    let mut all = String::new();
+    ask_for_the_list(address, "1.0")
+        .read_to_string(&mut all)
+        .unwrap();
+    let (head, body) = all.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains("\r\nConnection: close") && !head.contains("Transfer-Encoding"),
+        "{head}"
+    );
+    assert_eq!(Document::parse(body).elements("/data").len(), 5000);
+
+    let mut stream = BufReader::new(connect(address));
+    stream
+        .get_mut()
+        .write_all(
+            GET.replace("GET /v1/sessions/1", "HEAD /v1/sessions")
+                .as_bytes(),
+        )
+        .unwrap();
+    assert_eq!(
+        Answer::read(&mut stream, true).field("Transfer-Encoding"),
+        Some("chunked")
+    );
+    stream.get_mut().write_all(GET.as_bytes()).unwrap();
+    assert_eq!(Answer::read(&mut stream, false).status, 200);
+    running.stop();
+}
+
+#[test]
+fn a_long_list_to_a_slow_reader_costs_others_no_time_and_little_memory() {
+    let (_registry, address, running) = library_with_sessions(50_000);
+    // The first list warms up what is kept for all that follow.
+    drop(Answer::read(&mut ask_for_the_list(address, "1.1"), false));
+    let before = resident_memory();
+
+    let mut slow = ask_for_the_list(address, "1.1");
+    slow.fill_buf_at_least_once();
+    let mut fast = BufReader::new(connect(address));
+    let mut slowest = Duration::ZERO;
+    for _ in 0..500 {
+        let begin = Instant::now();
+        fast.get_mut().write_all(GET.as_bytes()).unwrap();
+        assert_eq!(Answer::read(&mut fast, false).status, 200);
+        slowest = slowest.max(begin.elapsed());
+    }
+    assert!(slowest < Duration::from_millis(20), "{slowest:?}");
+    let grown = resident_memory().saturating_sub(before);
+    assert!(grown < 4096, "{grown} KiB more");
+
+    let slow = Answer::read(&mut slow, false);
+    assert_eq!(slow.body.matches("\"type\":\"sessions\"").count(), 50_000);
+    running.stop();
+}
+
+/// Waits for the first bytes of an answer and leaves the rest.
+trait FirstBytes {
+    fn fill_buf_at_least_once(&mut self);
+}
+
+impl FirstBytes for BufReader<TcpStream> {
+    fn fill_buf_at_least_once(&mut self) {
+        assert!(self.get_ref().peek(&mut [0]).unwrap() > 0);
+    }
+}
+
+#[test]
+fn the_fifth_long_answer_at_a_time_is_503_and_there_is_a_place_again_when_one_ends() {
+    let (_registry, address, running) = library_with_sessions(20_000);
+    let mut readers: Vec<_> = (0..4)
+        .map(|_| {
+            let mut reader = ask_for_the_list(address, "1.1");
+            reader.fill_buf_at_least_once();
+            reader
+        })
+        .collect();
+    let fifth = Answer::read(&mut ask_for_the_list(address, "1.1"), false);
+    assert_eq!((fifth.status, fifth.field("Retry-After")), (503, Some("1")));
+    assert_eq!(
+        fifth.detail(),
+        "as many long answers are on their way as there may be; ask again in a second"
+    );
+    // Short answers are not concerned.
+    honest(address);
+
+    // One leaves in the middle, one reads to its end.
+    drop(readers.pop());
+    let mut one = readers.pop().unwrap();
+    assert_eq!(
+        Answer::read(&mut one, false)
+            .document()
+            .elements("/data")
+            .len(),
+        20_000
+    );
+    for _ in 0..2 {
+        let reader = until("a free place", || {
+            let mut reader = ask_for_the_list(address, "1.1");
+            let mut start = [0; 12];
+            reader.get_ref().peek(&mut start).unwrap();
+            reader.fill_buf_at_least_once();
+            start.ends_with(b"200").then_some(reader)
+        });
+        readers.push(reader);
+    }
+    drop(readers);
+    running.stop();
+}
+
+#[test]
+fn a_long_answer_that_nobody_reads_is_cut_off_after_10_seconds() {
+    let (_registry, address, running) = library_with_sessions(20_000);
+    let begin = Instant::now();
+    let mut deaf: Vec<_> = (0..4).map(|_| ask_for_the_list(address, "1.1")).collect();
+    for reader in &mut deaf {
+        reader.fill_buf_at_least_once();
+    }
+    until("a place after the deaf have lost theirs", || {
+        let mut reader = ask_for_the_list(address, "1.1");
+        (Answer::read(&mut reader, false).status == 200).then_some(())
+    });
+    let waited = begin.elapsed();
+    assert!(
+        waited >= Duration::from_secs(10) && waited < Duration::from_secs(12),
+        "{waited:?}"
+    );
+    // Those whose time is not quite up when they are read here may still get the rest.
+    let cut_off = deaf.iter_mut().filter_map(|reader| {
+        let mut all = Vec::new();
+        // Either a reset or an early end shows that the answer is not whole.
+        (reader.read_to_end(&mut all).is_err() || !all.ends_with(b"0\r\n\r\n")).then_some(())
+    });
+    assert!(cut_off.count() > 0);
+    running.stop();
+}
