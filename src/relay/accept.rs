@@ -142,6 +142,15 @@ impl Acceptor {
         })
     }
 
+    /// Where a listener listens; `None` for a unix socket.
+    pub(super) fn address(&self, listener: &str) -> Option<SocketAddr> {
+        self.open
+            .iter()
+            .find(|open| open.listener.name() == listener)?
+            .listening
+            .address()
+    }
+
     /// Tells the log where it listens.
     pub(super) fn announce(&self) {
         for open in &self.open {

@@ -21,6 +21,7 @@ mod source;
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -108,6 +109,12 @@ impl Relay {
             shortage_told: false,
             now: Instant::now(),
         })
+    }
+
+    /// Where a listener listens, by its name; `None` for a unix socket.
+    #[must_use]
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
+        self.acceptor.address(listener)
     }
 
     /// Tells the log where it listens.
@@ -262,9 +269,12 @@ impl Relay {
             self.queue.retain(|queued| *queued != slot);
         }
         session.release(&mut self.scratch);
-        session.record.set_state(SessionState::Stopping);
-        self.registry.sessions.close(session.record.id(), reason);
-        log::debug!("session {}: {}", session.record.id(), reason.as_str());
+        let record = Arc::clone(&session.record);
+        record.set_state(SessionState::Stopping);
+        // Its sockets and its place at the server go first: a session that is gone has left nothing.
+        drop(session);
+        self.registry.sessions.close(record.id(), reason);
+        log::debug!("session {}: {}", record.id(), reason.as_str());
         self.closed.push(slot);
     }
 
@@ -274,5 +284,41 @@ impl Relay {
         for slot in slots {
             self.close(slot, CloseReason::Shutdown);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_session_that_closes_while_it_is_queued_leaves_its_slot_clean() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let text = format!(
+            "[server]\ntype=server\naddress=127.0.0.1\nport={}\n[service]\ntype=service\nservers=server\n\
+             [listener]\ntype=listener\nservice=service\naddress=127.0.0.1\nport=0\n",
+            server.local_addr().unwrap().port()
+        );
+        let config = Config::parse("test", text.as_bytes()).unwrap();
+        let registry = Arc::new(Registry::new(&config));
+        let mut relay = Relay::bind(Arc::clone(&registry), 10).unwrap();
+        let _client = TcpStream::connect(relay.address("listener").unwrap()).unwrap();
+        let mut events = Events::with_capacity(EVENTS);
+        relay.poll.poll(&mut events, Some(DRAIN_LIMIT)).unwrap();
+        relay.turn(&events);
+        assert_eq!(registry.sessions.len(), 2);
+
+        // It gave way with bytes in hand, and its time was up in the same turn.
+        let slot = relay.sessions.iter().next().unwrap().0;
+        relay.sessions[slot].as_mut().unwrap().queued = true;
+        relay.queue.push_back(slot);
+        relay.close(slot, CloseReason::ClientReset);
+        relay.turn(&Events::with_capacity(1));
+        relay.turn(&Events::with_capacity(1));
+        assert_eq!(registry.sessions.len(), 1);
+        assert_eq!((relay.sessions.len(), relay.queue.len()), (0, 0));
     }
 }

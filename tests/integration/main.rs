@@ -9,6 +9,7 @@ mod configuration;
 mod databases;
 mod documents;
 mod door;
+mod endings;
 mod house;
 mod relay;
 mod stopping;

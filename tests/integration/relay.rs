@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::support::daemon::one_service;
 use super::support::http::{connect, request};
-use super::support::server::closed_port;
+use super::support::server::{closed_port, full_backlog};
 use super::support::{Daemon, Directory, PATIENCE, Server, until};
 
 /// A daemon before a server that the test plays.
@@ -338,7 +338,7 @@ fn a_secondary_gets_sessions_only_while_no_primary_is_up() {
 #[test]
 fn a_server_that_does_not_answer_is_left_for_the_next_after_connect_timeout() {
     // A backlog that is full makes the kernel drop what comes.
-    let (silent, good) = (full_backlog(), Server::new());
+    let (silent, good) = (full_backlog("127.0.0.1"), Server::new());
     let daemon = Daemon::start(&two_servers(&silent.0, "", &good, ""));
     let begin = Instant::now();
     let (mut client, mut behind) = (connect(daemon.listener("listener")), good.accept());
@@ -355,18 +355,6 @@ fn a_server_that_does_not_answer_is_left_for_the_next_after_connect_timeout() {
     let begin = Instant::now();
     let _second = (connect(daemon.listener("listener")), good.accept());
     assert!(begin.elapsed() < Duration::from_millis(300));
-}
-
-/// A server whose queue of new connections is full, and what fills it.
-fn full_backlog() -> (Server, Vec<TcpStream>) {
-    let server = Server::new();
-    let mut fillers = Vec::new();
-    while let Ok(filler) = TcpStream::connect_timeout(&server.address(), Duration::from_millis(100))
-    {
-        fillers.push(filler);
-        assert!(fillers.len() < 10_000, "the backlog has no end");
-    }
-    (server, fillers)
 }
 
 #[test]

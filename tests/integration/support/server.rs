@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 use std::{io, thread};
 
 use super::{PATIENCE, until};
@@ -61,6 +62,28 @@ impl Server {
         });
         (address, count)
     }
+}
+
+/// A server whose queue of new connections is full, so that the kernel lets
+/// what comes wait, and what fills it. On a free port, unless one is given.
+pub fn full_backlog(place: &str) -> (Server, Vec<TcpStream>) {
+    let place = if place.contains(':') {
+        place.to_owned()
+    } else {
+        format!("{place}:0")
+    };
+    let server = Server {
+        listener: TcpListener::bind(place).unwrap(),
+    };
+    // The queue that the standard library asks for is long; a short one does, too.
+    rustix::net::listen(&server.listener, 1).unwrap();
+    let mut fillers = Vec::new();
+    while let Ok(filler) = TcpStream::connect_timeout(&server.address(), Duration::from_millis(100))
+    {
+        fillers.push(filler);
+        assert!(fillers.len() < 10_000, "the backlog has no end");
+    }
+    (server, fillers)
 }
 
 /// A port on which nobody listens, for as long as nobody else takes it.

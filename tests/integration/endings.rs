@@ -1,0 +1,277 @@
+//! Why sessions end, and what becomes of those that cannot begin: the relay in
+//! this process, where its registry can be asked.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use sessiond::config::Config;
+use sessiond::registry::{CloseReason, Registry, Service};
+use sessiond::relay::{Handle, Relay};
+
+use super::support::daemon::one_service;
+use super::support::http::connect;
+use super::support::server::{closed_port, full_backlog};
+use super::support::{Server, until};
+
+const REASONS: [CloseReason; 6] = [
+    CloseReason::ClientClosed,
+    CloseReason::ServerClosed,
+    CloseReason::ClientReset,
+    CloseReason::ServerLost,
+    CloseReason::NoServerAvailable,
+    CloseReason::Shutdown,
+];
+
+/// A relay on a thread of this process.
+struct Running {
+    registry: Arc<Registry>,
+    handle: Handle,
+    thread: JoinHandle<std::io::Result<()>>,
+    address: SocketAddr,
+}
+
+impl Running {
+    fn start(config: &str) -> Self {
+        let config = Config::parse("test", config.as_bytes()).unwrap();
+        let registry = Arc::new(Registry::new(&config));
+        Self::run(registry)
+    }
+
+    fn run(registry: Arc<Registry>) -> Self {
+        let relay = Relay::bind(Arc::clone(&registry), 100).unwrap();
+        let (handle, address) = (relay.handle(), relay.address("listener").unwrap());
+        Self {
+            registry,
+            handle,
+            thread: thread::spawn(|| relay.run()),
+            address,
+        }
+    }
+
+    fn service(&self) -> &Service {
+        &self.registry.topology.services[0]
+    }
+
+    /// Waits for the end of the only session, whose reason must be that one.
+    fn ended(&self, reason: CloseReason) {
+        let count = || REASONS.map(|reason| self.service().closed(reason));
+        until("the end of the session", || {
+            (count().iter().sum::<u64>() > 0).then_some(())
+        });
+        let expected = REASONS.map(|other| u64::from(other == reason));
+        assert_eq!(count(), expected, "{}", reason.as_str());
+        // The listener's own session is there still.
+        assert_eq!(self.registry.sessions.len(), 1);
+        assert_eq!(self.registry.topology.servers[0].connections(), 0);
+    }
+
+    fn stop(self) {
+        self.handle.stop();
+        self.thread.join().unwrap().unwrap();
+        assert!(self.registry.sessions.is_empty());
+    }
+}
+
+/// A relay before a server that the test plays, a client and the server's end of its connection.
+fn connected() -> (Running, TcpStream, TcpStream) {
+    let server = Server::new();
+    let running = Running::start(&one_service(server.address()));
+    let client = connect(running.address);
+    (running, client, server.accept())
+}
+
+/// Resets the connection, which must have something unread.
+fn reset(stream: TcpStream) {
+    until("bytes that stay unread", || {
+        (stream.peek(&mut [0]).unwrap() > 0).then_some(())
+    });
+    drop(stream);
+}
+
+/// What ends first, and the reason that this is for the session's end.
+type Ending = (fn(TcpStream, TcpStream), CloseReason);
+
+#[test]
+fn the_first_thing_that_ends_is_the_reason() {
+    let endings: [Ending; 6] = [
+        (
+            |client, mut server| {
+                drop(client);
+                assert_eq!(server.read(&mut [0]).unwrap(), 0);
+            },
+            CloseReason::ClientClosed,
+        ),
+        (
+            |mut client, server| {
+                drop(server);
+                assert_eq!(client.read(&mut [0]).unwrap(), 0);
+            },
+            CloseReason::ServerClosed,
+        ),
+        (
+            |client, mut server| {
+                server.write_all(b"unread").unwrap();
+                reset(client);
+                assert_eq!(server.read(&mut [0]).unwrap(), 0);
+            },
+            CloseReason::ClientReset,
+        ),
+        (
+            |mut client, server| {
+                client.write_all(b"unread").unwrap();
+                reset(server);
+                assert_eq!(client.read(&mut [0]).unwrap(), 0);
+            },
+            CloseReason::ServerLost,
+        ),
+        // What follows from an end is not the reason.
+        (
+            |mut client, mut server| {
+                client.write_all(b"unread").unwrap();
+                client.shutdown(Shutdown::Write).unwrap();
+                assert_eq!(server.read(&mut [0; 3]).unwrap(), 3);
+                reset(server);
+                assert_eq!(client.read(&mut [0]).unwrap(), 0);
+            },
+            CloseReason::ClientClosed,
+        ),
+        (
+            |mut client, mut server| {
+                server.write_all(b"unread").unwrap();
+                server.shutdown(Shutdown::Write).unwrap();
+                assert_eq!(client.read(&mut [0; 3]).unwrap(), 3);
+                // The end is behind the rest of the bytes; the client has it before it resets.
+                reset(client);
+                assert_eq!(server.read(&mut [0]).unwrap(), 0);
+            },
+            CloseReason::ServerClosed,
+        ),
+    ];
+    for (end, reason) in endings {
+        let (running, client, server) = connected();
+        end(client, server);
+        running.ended(reason);
+        running.stop();
+    }
+}
+
+#[test]
+fn a_client_that_breaks_off_before_there_is_a_server_is_a_client_reset() {
+    let (silent, _fillers) = full_backlog("127.0.0.1");
+    let running = Running::start(&one_service(silent.address()));
+    let client = connect(running.address);
+    until("the session", || {
+        (running.registry.sessions.len() == 2).then_some(())
+    });
+    rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    drop(client);
+    running.ended(CloseReason::ClientReset);
+    running.stop();
+}
+
+#[test]
+fn no_server_and_the_end_of_the_program_are_reasons_too() {
+    let running = Running::start(&one_service(closed_port()));
+    assert_eq!(connect(running.address).read(&mut [0]).unwrap(), 0);
+    running.ended(CloseReason::NoServerAvailable);
+    running.stop();
+
+    let (running, mut client, _server) = connected();
+    let registry = Arc::clone(&running.registry);
+    running.stop();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    assert_eq!(
+        registry.topology.services[0].closed(CloseReason::Shutdown),
+        1
+    );
+}
+
+#[test]
+fn what_is_left_for_a_reader_that_does_not_read_is_given_up_after_10_seconds() {
+    let (running, client, mut server) = connected();
+    server.set_nonblocking(true).unwrap();
+    // The relay must be left with bytes that the client does not take.
+    until("a relay with bytes in hand", || {
+        while server.write(&[7; 16384]).is_ok() {}
+        let session = running.registry.sessions.snapshot().pop().unwrap();
+        (session.client().unwrap().memory() > 4096).then_some(())
+    });
+    rustix::net::sockopt::set_socket_linger(&server, Some(Duration::ZERO)).unwrap();
+    let begin = Instant::now();
+    drop(server);
+    running.ended(CloseReason::ServerLost);
+    let waited = begin.elapsed();
+    assert!(
+        waited >= Duration::from_secs(10) && waited < Duration::from_secs(12),
+        "{waited:?}"
+    );
+    drop(client);
+    running.stop();
+}
+
+/// A service whose server has a name that no resolver knows, so that its
+/// addresses are what the test says.
+fn with_addresses(port: u16, addresses: &[&str]) -> Running {
+    let server: SocketAddr = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port);
+    let text = one_service(server).replacen("address=127.0.0.1", "address=db.invalid", 1);
+    let text = text.replace("servers=server\n", "servers=server\nconnect_timeout=2s\n");
+    let config = Config::parse("test", text.as_bytes()).unwrap();
+    let registry = Arc::new(Registry::new(&config));
+    let addresses: Vec<IpAddr> = addresses
+        .iter()
+        .map(|address| address.parse().unwrap())
+        .collect();
+    registry.topology.servers[0].set_addresses(&addresses);
+    Running::run(registry)
+}
+
+#[test]
+fn each_address_of_a_name_is_tried_whether_the_one_before_refuses_or_is_silent() {
+    let good = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = good.local_addr().unwrap().port();
+    let serve = |running: &Running| {
+        let mut client = connect(running.address);
+        client.write_all(b"x").unwrap();
+        let (mut server, _) = good.accept().unwrap();
+        server.read_exact(&mut [0]).unwrap();
+    };
+    let running = with_addresses(port, &["127.0.0.7", "127.0.0.1"]);
+    serve(&running);
+    // The one that answered is the first from now on.
+    assert_eq!(
+        running.registry.topology.servers[0].addresses()[0].ip(),
+        IpAddr::from([127, 0, 0, 1])
+    );
+    assert!(running.registry.topology.servers[0].is_up());
+    running.stop();
+
+    let (silent, _fillers) = full_backlog(&format!("127.0.0.8:{port}"));
+    let running = with_addresses(port, &["127.0.0.8", "127.0.0.1"]);
+    let begin = Instant::now();
+    serve(&running);
+    // The silent one had its half of connect_timeout.
+    assert!(
+        begin.elapsed() >= Duration::from_secs(1),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert!(running.registry.topology.servers[0].is_up());
+    running.stop();
+    drop(silent);
+}
+
+#[test]
+fn a_server_that_is_back_is_found_without_a_client() {
+    let address = closed_port();
+    let running = Running::start(&one_service(address));
+    assert_eq!(connect(running.address).read(&mut [0]).unwrap(), 0);
+    assert!(!running.registry.topology.servers[0].is_up());
+    let _back = TcpListener::bind(address).unwrap();
+    until("a probe that succeeds", || {
+        running.registry.topology.servers[0].is_up().then_some(())
+    });
+    running.stop();
+}
