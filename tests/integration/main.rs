@@ -11,6 +11,7 @@ mod documents;
 mod door;
 mod endings;
 mod house;
+mod mutation;
 mod relay;
 mod stopping;
 mod support;

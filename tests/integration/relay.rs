@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
@@ -593,4 +594,89 @@ fn an_idle_program_does_nothing() {
         );
     }
     assert_eq!(switches(), before);
+}
+
+#[test]
+fn when_the_system_has_no_descriptor_left_clients_wait_and_the_log_says_so_once() {
+    let (echo, _) = Server::new().echo();
+    let daemon = Daemon::start(&one_service(echo));
+    let ping = |client: &mut TcpStream| {
+        client.write_all(b"ping").unwrap();
+        client.read_exact(&mut [0; 4]).unwrap();
+    };
+    let mut open = connect(daemon.listener("listener"));
+    ping(&mut open);
+    // Taken away while it runs, so that its own count knows nothing of it.
+    let limit = |current: u64| {
+        let process = rustix::process::Pid::from_raw(daemon.process.id().try_into().unwrap());
+        let limit = rustix::process::Rlimit {
+            current: Some(current),
+            maximum: Some(20_000),
+        };
+        rustix::process::prlimit(process, rustix::process::Resource::Nofile, limit).unwrap();
+    };
+    limit(daemon.process.descriptors() as u64);
+    let mut waiting: Vec<TcpStream> = (0..10)
+        .map(|_| connect(daemon.listener("listener")))
+        .collect();
+    daemon.process.line("a word about the limit", |line| {
+        line.contains("cannot accept a client").then_some(())
+    });
+    for _ in 0..1000 {
+        ping(&mut open);
+    }
+    limit(1000);
+    for client in &mut waiting {
+        ping(client);
+    }
+    let told = daemon
+        .process
+        .log()
+        .iter()
+        .filter(|line| line.contains("cannot accept a client"))
+        .count();
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn bytes_behind_an_urgent_one_or_a_descriptor_are_not_left_behind() {
+    let directory = Directory::new();
+    let path = directory.path().join("socket");
+    let server = Server::new();
+    let config = one_service(server.address())
+        + &format!(
+            "[unix]\ntype=listener\nservice=service\nprotocol=TCP\nsocket={}\n",
+            path.display()
+        );
+    let daemon = Daemon::start(&config);
+    let heard = |mut behind: TcpStream| {
+        let mut heard = [0; 6];
+        behind.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"abcdef");
+    };
+    for _ in 0..100 {
+        let (mut client, behind) = through(&daemon, &server);
+        client.write_all(b"abc").unwrap();
+        rustix::net::send(&client, b"!", rustix::net::SendFlags::OOB).unwrap();
+        client.write_all(b"def").unwrap();
+        heard(behind);
+    }
+    for _ in 0..100 {
+        let mut client = UnixStream::connect(&path).unwrap();
+        let behind = server.accept();
+        let descriptors = [client.as_fd()];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = rustix::net::SendAncillaryBuffer::new(&mut space);
+        assert!(ancillary.push(rustix::net::SendAncillaryMessage::ScmRights(&descriptors)));
+        let bytes = [std::io::IoSlice::new(b"abc")];
+        rustix::net::sendmsg(
+            &client,
+            &bytes,
+            &mut ancillary,
+            rustix::net::SendFlags::empty(),
+        )
+        .unwrap();
+        client.write_all(b"def").unwrap();
+        heard(behind);
+    }
 }

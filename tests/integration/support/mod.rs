@@ -7,6 +7,7 @@ pub mod hazard;
 pub mod http;
 pub mod mariadb;
 pub mod process;
+pub mod random;
 pub mod server;
 
 use std::time::{Duration, Instant};
