@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -83,7 +84,7 @@ impl std::error::Error for RunError {
 pub fn run(config: &Config) -> Result<(), RunError> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(RunError::Signals)?;
     let share = Share::of(raise_descriptor_limit(), config)?;
-    let registry = Arc::new(Registry::new(config));
+    let registry = Arc::new(Registry::new(config, SystemTime::now()));
     let relay = Relay::bind(Arc::clone(&registry), share.sessions).map_err(RunError::Listen)?;
     let admin = config.admin.enabled.then(|| {
         let parameters = config::Admin {

@@ -44,7 +44,7 @@
 //!     [Chat]\ntype=service\nservers=room\n\
 //!     [Door]\ntype=listener\nservice=Chat\nprotocol=TCP\nport=7000\n";
 //! let config = Config::parse("chat.cnf", text)?;
-//! let registry = Arc::new(Registry::new(&config));
+//! let registry = Arc::new(Registry::new(&config, SystemTime::now()));
 //! let admin = Admin::bind(&config.admin, Arc::clone(&registry))?;
 //! let address = admin.address();
 //! let running = admin.start()?;
@@ -58,7 +58,7 @@
 //! request.read_to_string(&mut answer)?;
 //! assert!(answer.contains(r#""remote":"192.0.2.7","port":4711"#));
 //!
-//! registry.sessions.close(session.id(), CloseReason::ClientClosed);
+//! registry.sessions.close(session.id(), CloseReason::ClientClosed, SystemTime::now());
 //! running.stop();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

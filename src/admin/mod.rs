@@ -147,7 +147,6 @@ impl Admin {
     pub fn start(self) -> Result<Running, StartError> {
         let context = Context {
             registry: Arc::clone(&self.registry),
-            started: SystemTime::now(),
             began: Instant::now(),
         };
         self.start_with(move |access, asked| answer(access, asked, &context))
@@ -356,7 +355,11 @@ mod tests {
     #[test]
     fn a_panic_in_a_handler_is_a_500_and_the_next_request_is_answered() {
         let config = Config::parse("test", b"[maxscale]\nadmin_port=0\n").unwrap();
-        let admin = Admin::bind(&config.admin, Arc::new(Registry::new(&config))).unwrap();
+        let admin = Admin::bind(
+            &config.admin,
+            Arc::new(Registry::new(&config, SystemTime::now())),
+        )
+        .unwrap();
         let address = admin.address();
         let running = admin.start_with(|_, asked| match asked.request.url() {
             "/panic" => panic!("as the test wants it"),

@@ -6,15 +6,21 @@
 //! are no sockets here and no JSON, and nothing here reads a clock: whoever
 //! changes something says what time it is.
 
+mod change;
 mod session;
 mod table;
 mod topology;
+mod traffic;
+
+use std::time::SystemTime;
 
 use crate::config::Config;
 
+pub use change::{Change, Changes};
 pub use session::{BackendConnection, Client, CloseReason, Session, SessionId, SessionState};
 pub use table::SessionTable;
 pub use topology::{Lease, Listener, Server, Service, Topology};
+pub use traffic::Traffic;
 
 /// Everything that the relay and the admin server share.
 #[derive(Debug)]
@@ -23,15 +29,18 @@ pub struct Registry {
     pub topology: Topology,
     /// What is going on.
     pub sessions: SessionTable,
+    /// When it began, which is the last change of what never changes.
+    pub started: SystemTime,
 }
 
 impl Registry {
     /// The registry of a configuration, with no session yet.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, now: SystemTime) -> Self {
         Self {
-            topology: Topology::new(config),
-            sessions: SessionTable::default(),
+            topology: Topology::new(config, now),
+            sessions: SessionTable::new(now),
+            started: now,
         }
     }
 }

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::change::{Change, Changes};
 use super::topology::{Listener, Server, Service};
+use super::traffic::Traffic;
 use crate::lock::lock;
 
 /// The number of a session: from 1 upwards, never used twice.
@@ -118,6 +120,9 @@ pub struct Session {
     connected: SystemTime,
     state: AtomicU8,
     client: Option<Client>,
+    changes: Changes,
+    /// Those of the table that it is in.
+    table_changes: Arc<Changes>,
 }
 
 impl Session {
@@ -125,30 +130,37 @@ impl Session {
         id: SessionId,
         listener: Arc<Listener>,
         connected: SystemTime,
+        table_changes: Arc<Changes>,
     ) -> Self {
+        let state = AtomicU8::new(SessionState::Listener as u8);
         Self {
             id,
             listener,
             connected,
-            state: AtomicU8::new(SessionState::Listener as u8),
+            state,
             client: None,
+            changes: Changes::begin(connected),
+            table_changes,
         }
     }
 
     pub(super) fn of_client(
         id: SessionId,
         listener: Arc<Listener>,
-        remote: Option<SocketAddr>,
+        client: Client,
         connected: SystemTime,
-        now: Instant,
+        table_changes: Arc<Changes>,
     ) -> Self {
         let state = AtomicU8::new(SessionState::Allocated as u8);
+        let changes = Changes::begin(connected);
         Self {
             id,
             listener,
             connected,
             state,
-            client: Some(Client::new(remote, now)),
+            client: Some(client),
+            changes,
+            table_changes,
         }
     }
 
@@ -183,8 +195,40 @@ impl Session {
     }
 
     /// Moves it on in its life.
-    pub fn set_state(&self, state: SessionState) {
+    pub fn set_state(&self, state: SessionState, now: SystemTime) {
         self.state.store(state as u8, Relaxed);
+        self.note_change(now);
+    }
+
+    /// Adds a connection to a server, for a client's session.
+    pub fn add_connection(&self, connection: BackendConnection, now: SystemTime) {
+        let Some(client) = &self.client else { return };
+        let mut connections = lock(&client.connections);
+        connections.reserve_exact(1);
+        connections.push(connection);
+        drop(connections);
+        self.note_change(now);
+    }
+
+    /// Counts bytes that passed between its client and a server.
+    pub fn count(&self, server: &Server, from_client: u64, to_client: u64, now: Instant) {
+        let Some(client) = &self.client else { return };
+        client.traffic.add(from_client, to_client);
+        self.service().traffic.add(from_client, to_client);
+        server.traffic.add(from_client, to_client);
+        let since = u64::try_from(client.alive(now).as_millis()).unwrap_or(u64::MAX);
+        client.last_io.store(since, Relaxed);
+    }
+
+    /// When it last changed in anything but clocks and counters.
+    #[must_use]
+    pub fn last_change(&self) -> Change {
+        self.changes.last()
+    }
+
+    fn note_change(&self, now: SystemTime) {
+        self.changes.note(now);
+        self.table_changes.note(now);
     }
 
     /// What only a client's session has; a listener's own has none.
@@ -196,26 +240,23 @@ impl Session {
 
 /// The client of a session, and what passes between it and the servers.
 #[derive(Debug)]
-#[allow(clippy::struct_field_names, reason = "the names of the attributes")]
 pub struct Client {
     remote: Option<SocketAddr>,
     opened: Instant,
     /// Milliseconds from `opened` to the last byte.
     last_io: AtomicU64,
-    bytes_from_client: AtomicU64,
-    bytes_to_client: AtomicU64,
+    traffic: Traffic,
     data_plane_memory: AtomicUsize,
     connections: Mutex<Vec<BackendConnection>>,
 }
 
 impl Client {
-    fn new(remote: Option<SocketAddr>, now: Instant) -> Self {
+    pub(super) fn new(remote: Option<SocketAddr>, now: Instant) -> Self {
         Self {
             remote,
             opened: now,
             last_io: AtomicU64::new(0),
-            bytes_from_client: AtomicU64::new(0),
-            bytes_to_client: AtomicU64::new(0),
+            traffic: Traffic::default(),
             data_plane_memory: AtomicUsize::new(0),
             connections: Mutex::default(),
         }
@@ -240,16 +281,10 @@ impl Client {
             .saturating_sub(Duration::from_millis(self.last_io.load(Relaxed)))
     }
 
-    /// Bytes that were sent on to servers.
+    /// The bytes that have passed.
     #[must_use]
-    pub fn bytes_from_client(&self) -> u64 {
-        self.bytes_from_client.load(Relaxed)
-    }
-
-    /// Bytes that were sent on to the client.
-    #[must_use]
-    pub fn bytes_to_client(&self) -> u64 {
-        self.bytes_to_client.load(Relaxed)
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Bytes that the session holds in this process, buffers of the data plane included.
@@ -268,27 +303,9 @@ impl Client {
         lock(&self.connections).clone()
     }
 
-    /// Counts bytes that passed in either direction.
-    pub fn count(&self, from_client: u64, to_client: u64, now: Instant) {
-        // One data plane owns a session, so a load and a store do for an addition.
-        self.bytes_from_client
-            .store(self.bytes_from_client() + from_client, Relaxed);
-        self.bytes_to_client
-            .store(self.bytes_to_client() + to_client, Relaxed);
-        let since = u64::try_from(self.alive(now).as_millis()).unwrap_or(u64::MAX);
-        self.last_io.store(since, Relaxed);
-    }
-
     /// Says how many bytes the data plane holds for this session.
     pub fn set_data_plane_memory(&self, bytes: usize) {
         self.data_plane_memory.store(bytes, Relaxed);
-    }
-
-    /// Adds a connection to a server.
-    pub fn add_connection(&self, connection: BackendConnection) {
-        let mut connections = lock(&self.connections);
-        connections.reserve_exact(1);
-        connections.push(connection);
     }
 }
 

@@ -10,7 +10,8 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
-use super::session::{CloseReason, Session, SessionId};
+use super::change::{Change, Changes};
+use super::session::{Client, CloseReason, Session, SessionId};
 use super::topology::Listener;
 use crate::lock::lock;
 
@@ -18,6 +19,7 @@ use crate::lock::lock;
 #[derive(Debug)]
 pub struct SessionTable {
     live: Mutex<Live>,
+    changes: Arc<Changes>,
 }
 
 #[derive(Debug)]
@@ -26,24 +28,26 @@ struct Live {
     sessions: BTreeMap<SessionId, Arc<Session>>,
 }
 
-impl Default for SessionTable {
-    fn default() -> Self {
+impl SessionTable {
+    pub(super) fn new(now: SystemTime) -> Self {
+        let live = Live {
+            next: SessionId::FIRST,
+            sessions: BTreeMap::new(),
+        };
         Self {
-            live: Mutex::new(Live {
-                next: SessionId::FIRST,
-                sessions: BTreeMap::new(),
-            }),
+            live: Mutex::new(live),
+            changes: Arc::new(Changes::begin(now)),
         }
     }
-}
 
-impl SessionTable {
     /// How many sessions a reader clones under one lock: some 10 µs of work.
     const PORTION: usize = 1024;
 
     /// Opens a listener's own session.
     pub fn open_listener(&self, listener: &Arc<Listener>, connected: SystemTime) -> Arc<Session> {
-        self.open(|id| Session::of_listener(id, Arc::clone(listener), connected))
+        self.open(connected, |id, changes| {
+            Session::of_listener(id, Arc::clone(listener), connected, changes)
+        })
     }
 
     /// Opens the session of a client that came through a listener.
@@ -55,27 +59,44 @@ impl SessionTable {
         now: Instant,
     ) -> Arc<Session> {
         listener.service().count_opened();
-        self.open(|id| Session::of_client(id, Arc::clone(listener), remote, connected, now))
+        let client = Client::new(remote, now);
+        self.open(connected, |id, changes| {
+            Session::of_client(id, Arc::clone(listener), client, connected, changes)
+        })
     }
 
-    fn open(&self, make: impl FnOnce(SessionId) -> Session) -> Arc<Session> {
+    fn open(
+        &self,
+        now: SystemTime,
+        make: impl FnOnce(SessionId, Arc<Changes>) -> Session,
+    ) -> Arc<Session> {
         let mut live = lock(&self.live);
         let id = live.next;
         live.next = id.next();
-        let session = Arc::new(make(id));
+        let session = Arc::new(make(id, Arc::clone(&self.changes)));
         live.sessions.insert(id, Arc::clone(&session));
+        self.changes.note(now);
         session
     }
 
     /// Takes a session out of the table and counts why. False where it was not there.
-    pub fn close(&self, id: SessionId, reason: CloseReason) -> bool {
-        let Some(session) = lock(&self.live).sessions.remove(&id) else {
+    pub fn close(&self, id: SessionId, reason: CloseReason, now: SystemTime) -> bool {
+        let mut live = lock(&self.live);
+        let Some(session) = live.sessions.remove(&id) else {
             return false;
         };
+        self.changes.note(now);
+        drop(live);
         if session.client().is_some() {
             session.service().count_closed(reason);
         }
         true
+    }
+
+    /// When a session last came, went, or changed in anything but clocks and counters.
+    #[must_use]
+    pub fn last_change(&self) -> Change {
+        self.changes.last()
     }
 
     /// The live session of that id.
@@ -127,8 +148,8 @@ mod tests {
 
     #[test]
     fn a_snapshot_longer_than_a_portion_is_whole_and_in_order() {
-        let topology = Topology::new(&Config::example());
-        let table = SessionTable::default();
+        let topology = Topology::new(&Config::example(), SystemTime::now());
+        let table = SessionTable::new(SystemTime::now());
         let count = 3 * SessionTable::PORTION;
         let ids: Vec<SessionId> = (0..count)
             .map(|_| {
@@ -152,19 +173,68 @@ mod tests {
 
     #[test]
     fn an_id_is_not_used_again_and_a_session_closes_once() {
-        let topology = Topology::new(&Config::example());
+        let topology = Topology::new(&Config::example(), SystemTime::now());
         let listener = &topology.listeners[0];
-        let table = SessionTable::default();
+        let table = SessionTable::new(SystemTime::now());
         let first = table
             .open_client(listener, None, SystemTime::now(), Instant::now())
             .id();
-        assert!(table.close(first, CloseReason::ClientClosed));
-        assert!(!table.close(first, CloseReason::ClientClosed));
+        assert!(table.close(first, CloseReason::ClientClosed, SystemTime::now()));
+        assert!(!table.close(first, CloseReason::ClientClosed, SystemTime::now()));
         let second = table
             .open_client(listener, None, SystemTime::now(), Instant::now())
             .id();
         assert!(second > first);
         assert_eq!(listener.service().closed(CloseReason::ClientClosed), 1);
         assert_eq!(listener.service().opened(), 2);
+    }
+
+    #[test]
+    fn what_comes_goes_or_changes_is_a_change_and_bytes_are_none() {
+        let begin = SystemTime::UNIX_EPOCH;
+        let at = |seconds| begin + std::time::Duration::from_secs(seconds);
+        let topology = Topology::new(&Config::example(), begin);
+        let table = SessionTable::new(begin);
+        assert_eq!(
+            table.last_change(),
+            Change {
+                version: 0,
+                time: begin
+            }
+        );
+        let session = table.open_client(&topology.listeners[0], None, at(1), Instant::now());
+        assert_eq!(
+            table.last_change(),
+            Change {
+                version: 1,
+                time: at(1)
+            }
+        );
+        assert_eq!(
+            session.last_change(),
+            Change {
+                version: 0,
+                time: at(1)
+            }
+        );
+        session.set_state(crate::registry::SessionState::Ready, at(2));
+        assert_eq!(
+            (session.last_change().version, table.last_change().version),
+            (1, 2)
+        );
+        session.count(&topology.servers[0], 1, 2, Instant::now());
+        assert_eq!(
+            (session.last_change().version, table.last_change().version),
+            (1, 2)
+        );
+        assert_eq!(topology.servers[0].traffic().to_clients(), 2);
+        table.close(session.id(), CloseReason::Shutdown, at(3));
+        assert_eq!(
+            table.last_change(),
+            Change {
+                version: 3,
+                time: at(3)
+            }
+        );
     }
 }

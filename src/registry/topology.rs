@@ -6,9 +6,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::SystemTime;
 
+use super::change::{Change, Changes};
 use super::session::CloseReason;
+use super::traffic::Traffic;
 use crate::config::{self, Config, Host};
 use crate::lock::lock;
 
@@ -21,6 +24,8 @@ pub struct Topology {
     pub services: Vec<Arc<Service>>,
     /// Where clients arrive.
     pub listeners: Vec<Arc<Listener>>,
+    /// When a server last went down or came up.
+    pub server_changes: Arc<Changes>,
 }
 
 impl Topology {
@@ -30,14 +35,16 @@ impl Topology {
     ///
     /// Where a name leads nowhere, which [`Config::parse`] rules out.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
-        let servers: Vec<_> = config
-            .servers
-            .iter()
-            .cloned()
-            .map(Server::new)
-            .map(Arc::new)
-            .collect();
+    pub fn new(config: &Config, now: SystemTime) -> Self {
+        let server_changes = Arc::new(Changes::begin(now));
+        let make = |server: &config::Server| {
+            Arc::new(Server::new(
+                server.clone(),
+                Arc::clone(&server_changes),
+                now,
+            ))
+        };
+        let servers: Vec<_> = config.servers.iter().map(make).collect();
         let server = |name: &String| {
             let found = servers
                 .iter()
@@ -64,9 +71,11 @@ impl Topology {
             .listeners
             .iter()
             .map(|listener| {
+                let service = service(&listener.service);
                 Arc::new(Listener {
                     parameters: listener.clone(),
-                    service: service(&listener.service),
+                    service,
+                    address: OnceLock::new(),
                 })
             })
             .collect();
@@ -74,6 +83,7 @@ impl Topology {
             servers,
             services,
             listeners,
+            server_changes,
         }
     }
 }
@@ -85,11 +95,16 @@ pub struct Server {
     pub parameters: config::Server,
     up: AtomicBool,
     connections: AtomicUsize,
+    total_connections: AtomicU64,
+    pub(super) traffic: Traffic,
     addresses: Mutex<Arc<[SocketAddr]>>,
+    changes: Changes,
+    /// Those of all servers.
+    all_changes: Arc<Changes>,
 }
 
 impl Server {
-    fn new(parameters: config::Server) -> Self {
+    fn new(parameters: config::Server, all_changes: Arc<Changes>, now: SystemTime) -> Self {
         let addresses = match parameters.address {
             Host::Address(address) => Arc::from([SocketAddr::new(address, parameters.port)]),
             Host::Name(_) => Arc::from([]),
@@ -99,7 +114,11 @@ impl Server {
             parameters,
             up: AtomicBool::new(true),
             connections: AtomicUsize::new(0),
+            total_connections: AtomicU64::new(0),
+            traffic: Traffic::default(),
             addresses: Mutex::new(addresses),
+            changes: Changes::begin(now),
+            all_changes,
         }
     }
 
@@ -116,8 +135,31 @@ impl Server {
     }
 
     /// Notes how a connect went. True where that is news.
-    pub fn set_up(&self, up: bool) -> bool {
-        self.up.swap(up, Relaxed) != up
+    pub fn set_up(&self, up: bool, now: SystemTime) -> bool {
+        let is_news = self.up.swap(up, Relaxed) != up;
+        if is_news {
+            self.changes.note(now);
+            self.all_changes.note(now);
+        }
+        is_news
+    }
+
+    /// When it last went down or came up.
+    #[must_use]
+    pub fn last_change(&self) -> Change {
+        self.changes.last()
+    }
+
+    /// The bytes that have passed between it and clients.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// How many sessions were sent to it, ever.
+    #[must_use]
+    pub fn total_connections(&self) -> u64 {
+        self.total_connections.load(Relaxed)
     }
 
     /// How many sessions are connected to it, or about to be.
@@ -130,6 +172,7 @@ impl Server {
     #[must_use]
     pub fn lease(self: &Arc<Self>) -> Lease {
         self.connections.fetch_add(1, Relaxed);
+        self.total_connections.fetch_add(1, Relaxed);
         Lease {
             server: Arc::clone(self),
         }
@@ -195,6 +238,7 @@ pub struct Service {
     /// What the configuration says of it.
     pub parameters: config::Service,
     servers: Vec<Arc<Server>>,
+    pub(super) traffic: Traffic,
     opened: AtomicU64,
     closed: [AtomicU64; CloseReason::COUNT],
 }
@@ -204,6 +248,7 @@ impl Service {
         Self {
             parameters,
             servers,
+            traffic: Traffic::default(),
             opened: AtomicU64::new(0),
             closed: Default::default(),
         }
@@ -219,6 +264,20 @@ impl Service {
     #[must_use]
     pub fn servers(&self) -> &[Arc<Server>] {
         &self.servers
+    }
+
+    /// The bytes that have passed between its clients and servers.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// How many clients it has now.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        // Closed ones are read first, so that a session that closes in between does not count below zero.
+        let closed: u64 = self.closed.iter().map(|count| count.load(Relaxed)).sum();
+        self.opened().saturating_sub(closed)
     }
 
     /// How many clients it had, ever.
@@ -248,6 +307,7 @@ pub struct Listener {
     /// What the configuration says of it.
     pub parameters: config::Listener,
     service: Arc<Service>,
+    address: OnceLock<SocketAddr>,
 }
 
 impl Listener {
@@ -255,6 +315,18 @@ impl Listener {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.parameters.name
+    }
+
+    /// Where it listens, as far as that is known: the address and port that
+    /// the system has chosen where the configuration leaves that open.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address.get().copied()
+    }
+
+    /// Says where it listens; the first word counts.
+    pub fn set_address(&self, address: SocketAddr) {
+        let _ = self.address.set(address);
     }
 
     /// The service that its clients get.
@@ -270,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_lease_counts_for_as_long_as_it_lives() {
-        let topology = Topology::new(&Config::example());
+        let topology = Topology::new(&Config::example(), SystemTime::now());
         let server = &topology.servers[0];
         let lease = server.lease();
         assert_eq!(server.connections(), 1);
@@ -280,7 +352,7 @@ mod tests {
 
     #[test]
     fn the_address_that_answered_stays_in_front_when_the_name_is_found_again() {
-        let topology = Topology::new(&Config::example());
+        let topology = Topology::new(&Config::example(), SystemTime::now());
         let server = &topology.servers[0];
         let [six, four]: [IpAddr; 2] = ["::1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
         assert!(server.set_addresses(&[six, four]));

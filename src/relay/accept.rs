@@ -126,6 +126,9 @@ impl Acceptor {
             .into_iter()
             .zip(listeners)
             .map(|(listening, listener)| {
+                if let Some(address) = listening.address() {
+                    listener.set_address(address);
+                }
                 let session = registry.sessions.open_listener(listener, connected).id();
                 Open {
                     listening,
@@ -179,7 +182,9 @@ impl Acceptor {
     /// Stops listening, and ends the listeners' sessions.
     pub(super) fn close(&mut self, registry: &Registry) {
         for open in self.open.drain(..) {
-            registry.sessions.close(open.session, CloseReason::Shutdown);
+            registry
+                .sessions
+                .close(open.session, CloseReason::Shutdown, SystemTime::now());
         }
     }
 

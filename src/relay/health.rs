@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
 use mio::unix::SourceFd;
@@ -59,12 +59,12 @@ impl Health {
     pub(super) fn note(&mut self, server: &Server, connected: Connected, now: Instant) {
         match connected {
             Connected::Yes => {
-                if server.set_up(true) {
+                if server.set_up(true, SystemTime::now()) {
                     log::info!("server {} is up", server.name());
                 }
             }
             Connected::No(cause) => {
-                if server.set_up(false) {
+                if server.set_up(false, SystemTime::now()) {
                     log::warn!("server {} is down: {cause}", server.name());
                 }
                 self.due.get_or_insert(now + PROBE_INTERVAL);

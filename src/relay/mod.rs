@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
 use mio::{Events, Poll, Waker};
@@ -270,10 +270,11 @@ impl Relay {
         }
         session.release(&mut self.scratch);
         let record = Arc::clone(&session.record);
-        record.set_state(SessionState::Stopping);
+        let now = SystemTime::now();
+        record.set_state(SessionState::Stopping, now);
         // Its sockets and its place at the server go first: a session that is gone has left nothing.
         drop(session);
-        self.registry.sessions.close(record.id(), reason);
+        self.registry.sessions.close(record.id(), reason, now);
         log::debug!("session {}: {}", record.id(), reason.as_str());
         self.closed.push(slot);
     }
@@ -303,7 +304,7 @@ mod tests {
             server.local_addr().unwrap().port()
         );
         let config = Config::parse("test", text.as_bytes()).unwrap();
-        let registry = Arc::new(Registry::new(&config));
+        let registry = Arc::new(Registry::new(&config, SystemTime::now()));
         let mut relay = Relay::bind(Arc::clone(&registry), 10).unwrap();
         let _client = TcpStream::connect(relay.address("listener").unwrap()).unwrap();
         let mut events = Events::with_capacity(EVENTS);

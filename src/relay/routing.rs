@@ -19,6 +19,8 @@ pub(super) fn choose<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use crate::config::Config;
     use crate::registry::Topology;
@@ -31,7 +33,9 @@ mod tests {
 
     fn servers() -> Vec<Arc<Server>> {
         let config = Config::parse("test", TEXT.trim_ascii_start()).unwrap();
-        Topology::new(&config).services[0].servers().to_vec()
+        Topology::new(&config, SystemTime::now()).services[0]
+            .servers()
+            .to_vec()
     }
 
     fn chosen(servers: &[Arc<Server>], tried: &[Arc<Server>]) -> Option<String> {
@@ -51,7 +55,7 @@ mod tests {
     #[test]
     fn a_secondary_is_chosen_only_where_no_primary_is_left() {
         let servers = servers();
-        servers[1].set_up(false);
+        servers[1].set_up(false, SystemTime::now());
         assert_eq!(chosen(&servers, &[]).as_deref(), Some("b"));
         assert_eq!(chosen(&servers, &servers[2..]).as_deref(), Some("spare"));
         assert_eq!(

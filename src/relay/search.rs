@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mio::Interest;
 use mio::event::Event;
@@ -165,14 +166,16 @@ impl Relay {
         let Some(session) = &mut self.sessions[slot] else {
             return;
         };
-        if let Some(client) = session.record.client() {
-            client.add_connection(BackendConnection {
+        let now = SystemTime::now();
+        session.record.add_connection(
+            BackendConnection {
                 server,
                 address,
                 local_port,
-            });
-        }
-        session.record.set_state(SessionState::Ready);
+            },
+            now,
+        );
+        session.record.set_state(SessionState::Ready, now);
         session.connect(socket, attempt.lease);
     }
 

@@ -40,7 +40,7 @@ pub(super) enum Backend {
     /// Not connected yet.
     Search(Box<Search>),
     /// Connected; the lease counts it at its server.
-    Connected { socket: OwnedFd, _lease: Lease },
+    Connected { socket: OwnedFd, lease: Lease },
 }
 
 /// The way to a server: which one is being tried, and which were.
@@ -130,15 +130,16 @@ impl Session {
     /// Takes up its server.
     pub(super) fn connect(&mut self, socket: OwnedFd, lease: Lease) {
         self.client_to_server.sink_writable();
-        self.backend = Backend::Connected {
-            socket,
-            _lease: lease,
-        };
+        self.backend = Backend::Connected { socket, lease };
     }
 
     /// Moves what can be moved now, both ways.
     pub(super) fn advance(&mut self, scratch: &mut Scratch, now: Instant) -> Next {
-        let Backend::Connected { socket: server, .. } = &self.backend else {
+        let Backend::Connected {
+            socket: server,
+            lease,
+        } = &self.backend
+        else {
             return Next::Wait;
         };
         let up = self
@@ -147,10 +148,8 @@ impl Session {
         let down = self
             .server_to_client
             .pump(server.as_fd(), self.client.as_fd(), scratch);
-        if up.bytes + down.bytes > 0
-            && let Some(client) = self.record.client()
-        {
-            client.count(up.bytes, down.bytes, now);
+        if up.bytes + down.bytes > 0 {
+            self.record.count(lease.server(), up.bytes, down.bytes, now);
         }
         for (end, source, sink) in [
             (up.end, Side::Client, Side::Server),

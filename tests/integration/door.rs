@@ -484,7 +484,7 @@ fn library_with_sessions(
 ) {
     let config = format!("[maxscale]\nadmin_port=0\n{}", one_service(closed_port()));
     let config = Config::parse("test", config.as_bytes()).unwrap();
-    let registry = Arc::new(Registry::new(&config));
+    let registry = Arc::new(Registry::new(&config, SystemTime::now()));
     let remote = "192.0.2.7:4711".parse().unwrap();
     for _ in 0..count {
         registry.sessions.open_client(

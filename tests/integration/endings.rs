@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use sessiond::config::Config;
 use sessiond::registry::{CloseReason, Registry, Service};
@@ -36,7 +36,7 @@ struct Running {
 impl Running {
     fn start(config: &str) -> Self {
         let config = Config::parse("test", config.as_bytes()).unwrap();
-        let registry = Arc::new(Registry::new(&config));
+        let registry = Arc::new(Registry::new(&config, SystemTime::now()));
         Self::run(registry)
     }
 
@@ -219,7 +219,7 @@ fn with_addresses(port: u16, addresses: &[&str]) -> Running {
     let text = one_service(server).replacen("address=127.0.0.1", "address=db.invalid", 1);
     let text = text.replace("servers=server\n", "servers=server\nconnect_timeout=2s\n");
     let config = Config::parse("test", text.as_bytes()).unwrap();
-    let registry = Arc::new(Registry::new(&config));
+    let registry = Arc::new(Registry::new(&config, SystemTime::now()));
     let addresses: Vec<IpAddr> = addresses
         .iter()
         .map(|address| address.parse().unwrap())

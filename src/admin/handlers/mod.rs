@@ -8,7 +8,7 @@ mod root;
 mod sessions;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::refusal::Refusal;
 use super::reply::Reply;
@@ -19,8 +19,7 @@ use crate::registry::Registry;
 /// What every handler may look at.
 pub(super) struct Context {
     pub(super) registry: Arc<Registry>,
-    /// When the program started, by the clock on the wall and by the one that never jumps.
-    pub(super) started: SystemTime,
+    /// When the server began to answer, by the clock that never jumps.
     pub(super) began: Instant,
 }
 

@@ -18,7 +18,7 @@ pub(super) fn document(context: &Context, query: &Query, links: &Links) -> Strin
     writer.begin_object();
     writer.member("name", env!("CARGO_PKG_NAME"));
     writer.member("version", env!("CARGO_PKG_VERSION"));
-    writer.member("started", &asctime(context.started));
+    writer.member("started", &asctime(context.registry.started));
     writer.member_number("uptime", context.began.elapsed().as_secs());
     writer.end_object();
     writer.end_object();

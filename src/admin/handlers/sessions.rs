@@ -111,8 +111,8 @@ fn write_client(writer: &mut Writer, session: &Session, client: &Client, now: In
     writer.tenths(tenths(client.idle(now)));
     writer.key("seconds_alive");
     writer.tenths(tenths(client.alive(now)));
-    writer.member_number("bytes_from_client", client.bytes_from_client());
-    writer.member_number("bytes_to_client", client.bytes_to_client());
+    writer.member_number("bytes_from_client", client.traffic().from_clients());
+    writer.member_number("bytes_to_client", client.traffic().to_clients());
     writer.member("protocol", session.listener().parameters.protocol.as_str());
     writer.member("listener", session.listener().name());
     writer.key("connections");
