@@ -14,6 +14,8 @@ mod access;
 mod client;
 pub mod door;
 mod handlers;
+mod negotiation;
+mod precondition;
 pub mod refusal;
 mod reply;
 mod route;
@@ -32,12 +34,14 @@ use std::time::{Instant, SystemTime};
 use tiny_http::{Request, Server};
 
 use crate::config::{self, LoadError};
-use crate::jsonapi::{Layout, Links, Query};
+use crate::jsonapi::{Layout, Links, Query, View};
 use crate::registry::Registry;
 use access::Access;
 use client::{Client, Clients};
 use door::{Door, InnerDirectory};
 use handlers::Context;
+use negotiation::MediaType;
+use precondition::{Outcome, Preconditions};
 use refusal::Refusal;
 use reply::{Body, Reply};
 use route::Route;
@@ -320,28 +324,50 @@ fn answer(access: &Access, asked: &Asked<'_>, context: &Context) -> Reply {
     }
     let target = request.url();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let route = match Route::parse(path) {
-        Ok(route) => route,
-        Err(refusal) => return Reply::refuse(&refusal, Layout::Compact),
+    let looked_up = Route::parse(path).and_then(|route| match method {
+        "OPTIONS" => Ok(Reply::options(route.allow())),
+        "GET" | "HEAD" => read(request, &route, query, Links::on(host), context),
+        method => Err(Refusal::MethodNotAllowed {
+            method: method.to_owned(),
+            allow: route.allow(),
+        }),
+    });
+    looked_up.unwrap_or_else(|refusal| Reply::refuse(&refusal, Query::layout_of(query)))
+}
+
+/// Answers a GET or a HEAD: what there is, in which form, whether the client
+/// has it already, and only then the document.
+fn read(
+    request: &Request,
+    route: &Route,
+    query: &str,
+    links: Links,
+    context: &Context,
+) -> Result<Reply, Refusal> {
+    let found = context.find(route)?;
+    let media_type = MediaType::for_accept(door::list(request, "Accept").as_deref())
+        .ok_or(Refusal::NotAcceptable)?;
+    let query = Query::parse(query, found.accepts()).map_err(Refusal::BadParameter)?;
+    let validators = context.validators(&found);
+    let preconditions = Preconditions {
+        if_match: door::list(request, "If-Match"),
+        if_none_match: door::list(request, "If-None-Match"),
+        if_modified_since: door::list(request, "If-Modified-Since"),
+        if_unmodified_since: door::list(request, "If-Unmodified-Since"),
     };
-    match method {
-        "GET" | "HEAD" => {}
-        "OPTIONS" => return Reply::options(route.allow()),
-        method => {
-            let refusal = Refusal::MethodNotAllowed {
-                method: method.to_owned(),
-                allow: route.allow(),
-            };
-            return Reply::refuse(&refusal, Layout::Compact);
-        }
-    }
-    let query = match Query::parse(query) {
-        Ok(query) => query,
-        Err(fault) => return Reply::refuse(&Refusal::BadParameter(fault), Layout::Compact),
+    let reply = match preconditions.evaluate(&validators, true) {
+        Outcome::Proceed => context.render(
+            found,
+            query,
+            View {
+                links,
+                now: Instant::now(),
+            },
+        ),
+        Outcome::NotModified => Reply::not_modified(),
+        Outcome::Failed => return Err(Refusal::PreconditionFailed),
     };
-    context
-        .look_up(&route, &query, Links::on(host))
-        .unwrap_or_else(|refusal| Reply::refuse(&refusal, query.layout))
+    Ok(reply.of(media_type, validators))
 }
 
 #[cfg(test)]

@@ -23,8 +23,12 @@ pub enum Refusal {
         /// What there is, as the `Allow` header lists it.
         allow: &'static str,
     },
+    /// The client accepts no media type that there is.
+    NotAcceptable,
     /// It did not arrive in time.
     RequestTimeout(&'static str),
+    /// What it is about is not what the client thinks it is.
+    PreconditionFailed,
     /// Its body is too long.
     ContentTooLarge(String),
     /// Its request line is too long.
@@ -55,6 +59,8 @@ impl Refusal {
             Self::Forbidden(_) => (403, "Forbidden"),
             Self::NotFound(_) => (404, "Not Found"),
             Self::MethodNotAllowed { .. } => (405, "Method Not Allowed"),
+            Self::NotAcceptable => (406, "Not Acceptable"),
+            Self::PreconditionFailed => (412, "Precondition Failed"),
             Self::RequestTimeout(_) => (408, "Request Timeout"),
             Self::ContentTooLarge(_) => (413, "Content Too Large"),
             Self::UriTooLong(_) => (414, "URI Too Long"),
@@ -91,6 +97,12 @@ impl Refusal {
             Self::Misdirected(host) => format!(
                 "{host} is not a name of this server; ask for localhost, its address or one of admin_hostnames"
             ),
+            Self::NotAcceptable => {
+                "there are application/vnd.api+json, without parameters but profile, and application/json".to_owned()
+            }
+            Self::PreconditionFailed => {
+                "it has changed since, or If-Match has other than *: tags are weak, and never match there".to_owned()
+            }
             Self::Busy => "as many long answers are on their way as there may be; ask again in a second".to_owned(),
             Self::Internal => {
                 "the request met an error in sessiond, which is in its log".to_owned()

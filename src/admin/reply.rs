@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use httpdate::HttpDate;
 
+use super::negotiation::MediaType;
+use super::precondition::Validators;
 use super::refusal::Refusal;
 use crate::jsonapi::{ErrorObject, Layout};
 
@@ -20,6 +22,9 @@ pub(super) const PIECE: usize = 64 * 1024;
 pub(super) struct Reply {
     status: (u16, &'static str),
     fields: Vec<(&'static str, &'static str)>,
+    media_type: MediaType,
+    /// What the client may come back with.
+    validators: Option<Validators>,
     body: Body,
 }
 
@@ -59,6 +64,8 @@ impl Reply {
         Self {
             status,
             fields: Vec::new(),
+            media_type: MediaType::JsonApi,
+            validators: None,
             body,
         }
     }
@@ -75,6 +82,26 @@ impl Reply {
             Piece::More(begin) => Body::Begun(begin, pieces),
         };
         Self::new((200, "OK"), body)
+    }
+
+    /// 200 with a document whose beginning takes long already.
+    pub(super) fn later(pieces: Pieces) -> Self {
+        Self::new((200, "OK"), Body::Begun(String::new(), pieces))
+    }
+
+    /// 304: the client has the document already.
+    pub(super) fn not_modified() -> Self {
+        Self::new((304, "Not Modified"), Body::Empty)
+    }
+
+    /// The same answer under the name that the client knows its media type by,
+    /// and with what the client may come back with.
+    pub(super) fn of(self, media_type: MediaType, validators: Validators) -> Self {
+        Self {
+            media_type,
+            validators: Some(validators),
+            ..self
+        }
     }
 
     /// 204, for OPTIONS.
@@ -121,17 +148,25 @@ impl Reply {
             http_date(now)
         );
         head.push_str("Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n");
+        if !matches!(self.body, Body::Empty) {
+            let _ = write!(head, "Content-Type: {}\r\n", self.media_type.as_str());
+        }
+        if let Some(validators) = &self.validators {
+            let modified = http_date(validators.modified);
+            let _ = write!(
+                head,
+                "Vary: Accept\r\nETag: {}\r\nLast-Modified: {modified}\r\n",
+                validators.tag
+            );
+        }
         match self.body {
-            Body::Empty => {}
             Body::Whole(_) => {
-                let _ = write!(head, "{CONTENT_TYPE}Content-Length: {length}\r\n");
+                let _ = write!(head, "Content-Length: {length}\r\n");
             }
-            Body::Begun(..) => {
-                head.push_str(CONTENT_TYPE);
-                if framing == Framing::Chunks {
-                    head.push_str("Transfer-Encoding: chunked\r\n");
-                }
+            Body::Begun(..) if framing == Framing::Chunks => {
+                head.push_str("Transfer-Encoding: chunked\r\n");
             }
+            Body::Empty | Body::Begun(..) => {}
         }
         for (name, value) in self.fields {
             let _ = write!(head, "{name}: {value}\r\n");
@@ -158,10 +193,8 @@ impl Reply {
     }
 }
 
-const CONTENT_TYPE: &str = "Content-Type: application/vnd.api+json\r\n";
-
 /// Room for the longest head there is.
-const HEAD_ESTIMATE: usize = 400;
+const HEAD_ESTIMATE: usize = 480;
 
 /// A time in the form that HTTP prefers (RFC 9110, section 5.6.7).
 pub(super) fn http_date(time: SystemTime) -> HttpDate {

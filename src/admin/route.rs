@@ -8,10 +8,33 @@ use crate::jsonapi::decode_percent;
 pub(super) enum Route {
     /// `/` and `/v1`: the program itself.
     Root,
-    /// `/v1/sessions`.
+    /// `/v1/sessions` and the like.
+    Collection(Kind),
+    /// `/v1/sessions/:id` and the like, with the id as it was given.
+    One(Kind, String),
+    /// `/v1/sessions/:id/relationships/services` and the like.
+    Relationship(Kind, String, String),
+}
+
+/// What there are collections of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
     Sessions,
-    /// `/v1/sessions/:id`, with the id as it was given.
-    Session(String),
+    Services,
+    Servers,
+    Listeners,
+}
+
+impl Kind {
+    fn parse(segment: &str) -> Option<Self> {
+        match segment {
+            "sessions" => Some(Self::Sessions),
+            "services" => Some(Self::Services),
+            "servers" => Some(Self::Servers),
+            "listeners" => Some(Self::Listeners),
+            _ => None,
+        }
+    }
 }
 
 impl Route {
@@ -28,20 +51,30 @@ impl Route {
         };
         let segments: Vec<String> = inner.split('/').map(decode).collect::<Result<_, _>>()?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        match segments[..] {
-            ["" | "v1"] => Ok(Self::Root),
-            ["v1", "sessions"] => Ok(Self::Sessions),
-            ["v1", "sessions", id] if !id.is_empty() => Ok(Self::Session(id.to_owned())),
-            _ => Err(Refusal::NotFound(format!(
-                "nothing is at {path}; there are /v1, /v1/sessions and /v1/sessions/:id"
-            ))),
-        }
+        let found = match segments[..] {
+            ["" | "v1"] => Some(Self::Root),
+            ["v1", kind] => Kind::parse(kind).map(Self::Collection),
+            ["v1", kind, id] if !id.is_empty() => {
+                Kind::parse(kind).map(|kind| Self::One(kind, id.to_owned()))
+            }
+            ["v1", kind, id, "relationships", name] if !id.is_empty() => Kind::parse(kind)
+                .map(|kind| Self::Relationship(kind, id.to_owned(), name.to_owned())),
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            Refusal::NotFound(format!(
+                "nothing is at {path}; there are /v1, /v1/sessions, /v1/services, /v1/servers, /v1/listeners, \
+                 and each of these with an id behind it"
+            ))
+        })
     }
 
     /// The methods that it has, as the `Allow` header lists them.
     pub(super) fn allow(&self) -> &'static str {
         match self {
-            Self::Root | Self::Sessions | Self::Session(_) => "GET, HEAD, OPTIONS",
+            Self::Root | Self::Collection(_) | Self::One(..) | Self::Relationship(..) => {
+                "GET, HEAD, OPTIONS"
+            }
         }
     }
 }
@@ -52,17 +85,25 @@ mod tests {
 
     #[test]
     fn a_path_is_split_then_decoded_and_one_slash_at_its_end_is_ignored() {
-        let session = |id: &str| Ok(Route::Session(id.to_owned()));
+        let one = |id: &str| Ok(Route::One(Kind::Sessions, id.to_owned()));
         for (path, route) in [
             ("/", Ok(Route::Root)),
             ("/v1", Ok(Route::Root)),
             ("/v1/", Ok(Route::Root)),
-            ("/v1/sessions", Ok(Route::Sessions)),
-            ("/v1/sessions/", Ok(Route::Sessions)),
-            ("/%76%31/%73essions", Ok(Route::Sessions)),
-            ("/v1/sessions/4", session("4")),
-            ("/v1/sessions/4/", session("4")),
-            ("/v1/sessions/a%2Fb", session("a/b")),
+            ("/v1/sessions", Ok(Route::Collection(Kind::Sessions))),
+            ("/v1/servers/", Ok(Route::Collection(Kind::Servers))),
+            ("/%76%31/%73essions", Ok(Route::Collection(Kind::Sessions))),
+            ("/v1/sessions/4", one("4")),
+            ("/v1/sessions/4/", one("4")),
+            ("/v1/sessions/a%2Fb", one("a/b")),
+            (
+                "/v1/services/CLI/relationships/servers",
+                Ok(Route::Relationship(
+                    Kind::Services,
+                    "CLI".to_owned(),
+                    "servers".to_owned(),
+                )),
+            ),
         ] {
             assert_eq!(Route::parse(path), route, "{path}");
         }
@@ -71,21 +112,21 @@ mod tests {
     #[test]
     fn other_paths_are_not_found_and_half_an_escape_is_no_path() {
         for path in [
-            "//",
             "/v2",
+            "/v1/session",
             "/v1/sessions//",
             "/v1//sessions",
             "/V1",
             "/v1/sessions/1/x",
+            "/v1/sessions/1/relationships",
+            "/v1/sessions//relationships/services",
             "/v1%2Fsessions",
-            "",
         ] {
             assert!(
-                !matches!(Route::parse(path), Ok(Route::Sessions | Route::Session(_))),
+                matches!(Route::parse(path), Err(Refusal::NotFound(_))),
                 "{path}"
             );
         }
-        assert!(matches!(Route::parse("/v2"), Err(Refusal::NotFound(_))));
         assert!(matches!(
             Route::parse("/v1/sessions/%ff"),
             Err(Refusal::BadRequest(_))

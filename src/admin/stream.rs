@@ -92,6 +92,10 @@ impl Stream {
 
     /// Adds a piece as a chunk, or as it is.
     fn frame(&self, bytes: &mut String, piece: &str) {
+        // A chunk without anything in it would be the end.
+        if piece.is_empty() {
+            return;
+        }
         match self.framing {
             Framing::Chunks => {
                 // Writing to a string cannot fail.

@@ -133,6 +133,17 @@ pub enum Rank {
     Secondary,
 }
 
+impl Rank {
+    /// The word for it in the configuration and in documents.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Secondary => "secondary",
+        }
+    }
+}
+
 /// What clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {

@@ -167,11 +167,10 @@ pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
 }
 
 pub(super) fn rank(text: &str) -> Result<Rank, String> {
-    match text {
-        "primary" => Ok(Rank::Primary),
-        "secondary" => Ok(Rank::Secondary),
-        _ => Err("must be primary or secondary".to_owned()),
-    }
+    [Rank::Primary, Rank::Secondary]
+        .into_iter()
+        .find(|rank| rank.as_str() == text)
+        .ok_or_else(|| "must be primary or secondary".to_owned())
 }
 
 pub(super) fn router(text: &str) -> Result<Router, String> {

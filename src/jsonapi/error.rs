@@ -1,5 +1,6 @@
 //! Error documents (jsonapi.org/format/1.1, section "Errors").
 
+use super::emit::Emit;
 use super::writer::{Layout, Writer};
 
 /// What one answer says went wrong.

@@ -1,10 +1,10 @@
 //! Links: absolute, on the host that the client asked; and the percent-encoding
 //! of what stands in them (RFC 3986, section 2.1).
 
-use super::writer::Writer;
+use super::emit::Emit;
 
 /// Where the links of a document lead.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Links {
     /// Scheme and host, such as `http://localhost:8989`.
     base: String,
@@ -20,18 +20,29 @@ impl Links {
     }
 
     /// The link to a path, which starts with a slash and is written as it stands.
-    pub fn write_path(&self, writer: &mut Writer, path: &str) {
-        writer.string_of(&[&self.base, path]);
+    pub fn write_path(&self, out: &mut impl Emit, path: &str) {
+        out.string_of(&[&self.base, path]);
+    }
+
+    /// The link to a path with parameters, if there are any.
+    pub fn write_query(&self, out: &mut impl Emit, path: &str, parameters: &str) {
+        let question_mark = if parameters.is_empty() { "" } else { "?" };
+        out.string_of(&[&self.base, path, question_mark, parameters]);
+    }
+
+    /// The link to something below a resource.
+    pub fn write_below(&self, out: &mut impl Emit, collection: &str, id: &str, rest: &str) {
+        out.string_of(&[&self.base, collection, &encode_percent(id), rest]);
     }
 
     /// The link to a resource of a collection, whose path ends in a slash.
-    pub fn write_resource(&self, writer: &mut Writer, collection: &str, id: &str) {
-        writer.string_of(&[&self.base, collection, &encode_percent(id)]);
+    pub fn write_resource(&self, out: &mut impl Emit, collection: &str, id: &str) {
+        self.write_below(out, collection, id, "");
     }
 }
 
 /// Encodes a path segment: everything but the unreserved characters.
-fn encode_percent(segment: &str) -> std::borrow::Cow<'_, str> {
+pub(super) fn encode_percent(segment: &str) -> std::borrow::Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     if segment.bytes().all(plain) {
         return segment.into();

@@ -1,16 +1,28 @@
 //! JSON:API 1.1 documents (jsonapi.org/format/1.1): the writer, links, errors,
-//! and the parameters of a request.
+//! resources, and the query language.
 //!
 //! Documents are written by hand, member by member, into one growing string:
 //! key order is part of what our users asked for, and a list of 100,000
 //! sessions must not exist as a tree first. Nothing here knows what a session is.
 
+mod emit;
 mod error;
+mod filter;
 mod link;
+mod path;
 mod query;
+mod resource;
+mod value;
 mod writer;
 
+pub use emit::{Emit, Tree};
 pub use error::ErrorObject;
+pub use filter::Filter;
 pub use link::{Links, decode_percent};
-pub use query::{ParameterFault, Query};
+pub use path::Path;
+pub use query::{Accepts, Page, ParameterFault, Query, SortKey};
+pub use resource::{
+    Resource, Selection, View, begin_collection, document, end_collection, select, write_row,
+};
+pub use value::Value;
 pub use writer::{Layout, Writer};

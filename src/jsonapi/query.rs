@@ -3,15 +3,63 @@
 //! A parameter that is not known, or whose value does not parse, is a fault: a
 //! typing mistake never passes for an answer.
 
-use super::link::decode_percent;
+use super::filter::Filter;
+use super::link::{decode_percent, encode_percent};
+use super::path::Path;
 use super::writer::Layout;
 use crate::boolean;
 
-/// What the parameters ask for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// How many filters and sort keys a request may have; nobody types more.
+const MAX_TERMS: usize = 16;
+
+/// The resource types there are, for `fields[TYPE]`.
+const TYPES: [&str; 4] = ["sessions", "services", "servers", "listeners"];
+
+/// What a resource takes parameters for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepts {
+    /// `pretty` alone.
+    Layout,
+    /// `pretty` and `fields`.
+    Resource,
+    /// Those and `filter`, `sort` and `page`.
+    Collection,
+}
+
+/// What the parameters ask for. They are followed in the order filter, sort,
+/// page, fields.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Query {
     /// `pretty`: how the document is to look.
     pub layout: Layout,
+    /// `fields[TYPE]`: the members of attributes and relationships that are wanted, by type.
+    fields: Vec<(&'static str, Vec<Path>)>,
+    /// `filter`: what must be true of a row.
+    pub filters: Vec<Filter>,
+    /// `sort`: the keys, the first one first.
+    pub sort: Vec<SortKey>,
+    /// `page`: which part of the rows.
+    pub page: Option<Page>,
+    /// All parameters but those of the page, encoded again.
+    others: String,
+}
+
+/// What rows are sorted by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SortKey {
+    /// Where it is in the row.
+    pub path: Path,
+    /// Whether the greatest comes first.
+    pub descending: bool,
+}
+
+/// A part of the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// How many rows are on it; never 0.
+    pub size: usize,
+    /// Which one, from 0.
+    pub number: usize,
 }
 
 /// A parameter that cannot be followed.
@@ -24,30 +72,148 @@ pub struct ParameterFault {
 }
 
 impl Query {
-    /// Reads what follows the `?`. The last of several of one name counts.
-    pub fn parse(text: &str) -> Result<Self, ParameterFault> {
+    /// Reads what follows the `?`. Filters add up; of several others of one name
+    /// the last counts.
+    pub fn parse(text: &str, accepts: Accepts) -> Result<Self, ParameterFault> {
         let mut query = Self::default();
+        let (mut size, mut number) = (None, None);
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = match pair.split_once('=') {
                 Some((name, value)) => (decode(name)?, Some(decode_value(name, value)?)),
                 None => (decode(pair)?, None),
             };
-            if name != "pretty" {
-                let detail = format!("{name} is not a parameter of this resource; there is pretty");
-                return Err(fault(&name, &detail));
-            }
-            query.layout = match value.as_deref().map_or(Some(true), boolean::parse) {
-                Some(true) => Layout::Indented,
-                Some(false) => Layout::Compact,
-                None => {
-                    let detail =
-                        "the value of pretty must be true or false, on or off, yes or no, 1 or 0";
-                    return Err(fault(&name, detail));
+            match name.as_str() {
+                "page[size]" if accepts == Accepts::Collection => {
+                    size = Some(page_size(value.as_deref())?);
                 }
-            };
+                "page[number]" if accepts == Accepts::Collection => {
+                    number = Some(page_number(value.as_deref())?);
+                }
+                _ => {
+                    query.take(&name, value.as_deref(), accepts)?;
+                    query.remember(&name, value.as_deref());
+                }
+            }
         }
+        query.page = match (size, number) {
+            (Some(size), number) => Some(Page {
+                size,
+                number: number.unwrap_or(0),
+            }),
+            (None, None) => None,
+            (None, Some(_)) => return Err(fault("page[number]", "page[number] needs page[size]")),
+        };
         Ok(query)
     }
+
+    /// How a document is to look, whatever else is asked: errors are pretty, too.
+    #[must_use]
+    pub fn layout_of(text: &str) -> Layout {
+        let mut pairs = text.split('&').map(|pair| {
+            pair.split_once('=')
+                .map_or((pair, None), |(name, value)| (name, Some(value)))
+        });
+        let last = pairs.rfind(|(name, _)| *name == "pretty");
+        last.and_then(|(_, value)| layout(value).ok())
+            .unwrap_or_default()
+    }
+
+    fn take(
+        &mut self,
+        name: &str,
+        value: Option<&str>,
+        accepts: Accepts,
+    ) -> Result<(), ParameterFault> {
+        let of_collection = accepts == Accepts::Collection;
+        let inside = |outer: &str| {
+            name.strip_prefix(outer)?
+                .strip_prefix('[')?
+                .strip_suffix(']')
+        };
+        if name == "pretty" {
+            self.layout = layout(value)?;
+        } else if let Some(of) = inside("fields").filter(|_| accepts != Accepts::Layout) {
+            let of = TYPES.into_iter().find(|known| *known == of);
+            let of = of.ok_or_else(|| {
+                fault(
+                    name,
+                    &format!("there is no such type; there are {}", TYPES.join(", ")),
+                )
+            })?;
+            let list = fields(value.unwrap_or_default()).map_err(|detail| fault(name, &detail))?;
+            self.fields.retain(|(other, _)| *other != of);
+            self.fields.push((of, list));
+        } else if name == "filter" && of_collection {
+            let filter = Filter::pointer(value.unwrap_or_default());
+            self.filters
+                .push(filter.map_err(|detail| fault(name, &detail))?);
+        } else if let Some(path) = inside("filter").filter(|_| of_collection) {
+            let filter = Filter::json_path(path, value.unwrap_or_default());
+            self.filters
+                .push(filter.map_err(|detail| fault(name, &detail))?);
+        } else if name == "sort" && of_collection {
+            self.sort =
+                sort_keys(value.unwrap_or_default()).map_err(|detail| fault(name, &detail))?;
+        } else {
+            return Err(fault(name, &unknown(name, accepts)));
+        }
+        if self.filters.len() > MAX_TERMS {
+            return Err(fault(
+                name,
+                &format!("there are at most {MAX_TERMS} filters"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Keeps a parameter for the links to other pages, where all that means
+    /// something in a URL is encoded.
+    fn remember(&mut self, name: &str, value: Option<&str>) {
+        if !self.others.is_empty() {
+            self.others.push('&');
+        }
+        self.others.push_str(&encode_percent(name));
+        if let Some(value) = value {
+            self.others.push('=');
+            self.others.push_str(&encode_percent(value));
+        }
+    }
+
+    /// The fields that are wanted of resources of a type; `None` where all are.
+    #[must_use]
+    pub fn fields_of(&self, of: &str) -> Option<&[Path]> {
+        self.fields
+            .iter()
+            .find(|(other, _)| *other == of)
+            .map(|(_, list)| &list[..])
+    }
+
+    /// Whether rows have to be looked into before they are written.
+    #[must_use]
+    pub fn looks_into_rows(&self) -> bool {
+        !self.filters.is_empty() || !self.sort.is_empty()
+    }
+
+    /// The parameters of another page of the same rows.
+    #[must_use]
+    pub fn with_page(&self, size: usize, number: usize) -> String {
+        let separator = if self.others.is_empty() { "" } else { "&" };
+        format!(
+            "{}{separator}page%5Bsize%5D={size}&page%5Bnumber%5D={number}",
+            self.others
+        )
+    }
+}
+
+fn unknown(name: &str, accepts: Accepts) -> String {
+    let there_are = match accepts {
+        Accepts::Layout => "there is pretty",
+        Accepts::Resource => "there are pretty and fields[TYPE]",
+        Accepts::Collection => {
+            "there are pretty, fields[TYPE], filter, filter[PATH], sort, page[size] and page[number]"
+        }
+    };
+    format!("{name} is not a parameter of this resource; {there_are}")
 }
 
 fn fault(parameter: &str, detail: &str) -> ParameterFault {
@@ -63,17 +229,95 @@ fn decode(name: &str) -> Result<String, ParameterFault> {
 
 /// Decodes a name or value, in which a `+` is a space as HTML forms have it.
 fn decode_value(name: &str, value: &str) -> Result<String, ParameterFault> {
-    decode_percent(&value.replace('+', " ")).ok_or_else(|| {
+    let wrong = || {
+        let name = decode_percent(name).unwrap_or_else(|| name.to_owned());
         fault(
-            name,
+            &name,
             &format!("{value} is not UTF-8 text in percent-encoding"),
         )
+    };
+    decode_percent(&value.replace('+', " ")).ok_or_else(wrong)
+}
+
+fn layout(value: Option<&str>) -> Result<Layout, ParameterFault> {
+    match value.map_or(Some(true), boolean::parse) {
+        Some(true) => Ok(Layout::Indented),
+        Some(false) => Ok(Layout::Compact),
+        None => Err(fault(
+            "pretty",
+            "the value of pretty must be true or false, on or off, yes or no, 1 or 0",
+        )),
+    }
+}
+
+/// Names or pointers with commas between them; none at all is a list, too.
+fn fields(text: &str) -> Result<Vec<Path>, String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .map(Path::names)
+        .collect()
+}
+
+fn sort_keys(text: &str) -> Result<Vec<SortKey>, String> {
+    let keys: Vec<SortKey> = text
+        .split(',')
+        .map(|key| sort_key(key.trim()))
+        .collect::<Result<_, _>>()?;
+    if keys.len() > MAX_TERMS {
+        return Err(format!("there are at most {MAX_TERMS} sort keys"));
+    }
+    Ok(keys)
+}
+
+fn sort_key(text: &str) -> Result<SortKey, String> {
+    let (name, descending) = text
+        .strip_prefix('-')
+        .map_or((text, false), |name| (name, true));
+    if name.is_empty() {
+        return Err(
+            "a sort key is id or an attribute, with - in front for descending, such as -idle,id"
+                .to_owned(),
+        );
+    }
+    let path = Path::names(name)?;
+    Ok(SortKey {
+        path: if name == "id" {
+            path
+        } else {
+            path.inside("attributes")
+        },
+        descending,
     })
+}
+
+fn page_size(value: Option<&str>) -> Result<usize, ParameterFault> {
+    whole_number(value)
+        .filter(|size| *size > 0)
+        .ok_or_else(|| fault("page[size]", "page[size] must be a number from 1 upwards"))
+}
+
+fn page_number(value: Option<&str>) -> Result<usize, ParameterFault> {
+    whole_number(value).ok_or_else(|| {
+        fault(
+            "page[number]",
+            "page[number] must be a number from 0 upwards",
+        )
+    })
+}
+
+fn whole_number(value: Option<&str>) -> Option<usize> {
+    let text = value.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    text.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(text: &str) -> Result<Query, ParameterFault> {
+        Query::parse(text, Accepts::Collection)
+    }
 
     #[test]
     fn pretty_takes_every_boolean_and_none_at_all() {
@@ -87,7 +331,7 @@ mod tests {
             "pretty=0&pretty",
         ] {
             assert_eq!(
-                Query::parse(text).map(|query| query.layout),
+                parse(text).map(|query| query.layout),
                 Ok(Layout::Indented),
                 "{text}"
             );
@@ -102,7 +346,7 @@ mod tests {
             "pretty&pretty=false",
         ] {
             assert_eq!(
-                Query::parse(text).map(|query| query.layout),
+                parse(text).map(|query| query.layout),
                 Ok(Layout::Compact),
                 "{text}"
             );
@@ -115,17 +359,76 @@ mod tests {
             ("pretty=2", "pretty"),
             ("pretty=", "pretty"),
             ("Pretty", "Pretty"),
-            ("prety=1", "prety"),
             ("=1", ""),
             ("a+b", "a b"),
             ("%zz=1", "%zz"),
             ("pretty=%zz", "pretty"),
+            ("page%5Bsize%5D=%zz", "page[size]"),
+            ("fields", "fields"),
+            ("fields[x]=a", "fields[x]"),
+            ("fields[sessions]=a~", "fields[sessions]"),
+            ("filter", "filter"),
+            ("filter=garbage", "filter"),
+            ("filter=/id", "filter"),
+            ("filter=/id=CLI", "filter"),
+            ("filter[id]=1", "filter[id]"),
+            ("filter[id", "filter[id"),
+            ("filter[a..b]=eq(1)", "filter[a..b]"),
+            ("sort=", "sort"),
+            ("sort=-", "sort"),
+            ("sort=id,,id", "sort"),
+            ("page=1", "page"),
+            ("page[size]=0", "page[size]"),
+            ("page[size]=-1", "page[size]"),
+            ("page[size]=x", "page[size]"),
+            ("page[size]", "page[size]"),
+            ("page[size]=99999999999999999999", "page[size]"),
+            ("page[number]=1", "page[number]"),
+            ("page[size]=1&page[number]=+1", "page[number]"),
         ] {
             assert_eq!(
-                Query::parse(text).map_err(|fault| fault.parameter),
+                parse(text).map_err(|fault| fault.parameter),
                 Err(parameter.to_owned()),
                 "{text}"
             );
         }
+        let many = vec!["filter=/id=1"; MAX_TERMS + 1].join("&");
+        assert_eq!(
+            parse(&many).unwrap_err().detail,
+            "there are at most 16 filters"
+        );
+        assert_eq!(
+            parse(&format!("sort={}", vec!["id"; MAX_TERMS + 1].join(",")))
+                .unwrap_err()
+                .detail,
+            "there are at most 16 sort keys"
+        );
+    }
+
+    #[test]
+    fn parameters_of_collections_are_unknown_to_others() {
+        for text in [
+            "filter=/id=1",
+            "filter[id]=eq(1)",
+            "sort=id",
+            "page[size]=1",
+        ] {
+            assert!(parse(text).is_ok(), "{text}");
+            assert!(Query::parse(text, Accepts::Resource).is_err(), "{text}");
+        }
+        assert!(Query::parse("fields[sessions]=a", Accepts::Resource).is_ok());
+        assert!(Query::parse("fields[sessions]=a", Accepts::Layout).is_err());
+    }
+
+    #[test]
+    fn another_page_keeps_the_other_parameters() {
+        let query = parse("page[size]=5&filter=/id%3D1&pretty&page[number]=2").unwrap();
+        assert_eq!(query.page, Some(Page { size: 5, number: 2 }));
+        let next = query.with_page(5, 3);
+        assert_eq!(
+            next,
+            "filter=%2Fid%3D1&pretty&page%5Bsize%5D=5&page%5Bnumber%5D=3"
+        );
+        assert_eq!(parse(&next).unwrap().with_page(5, 3), next);
     }
 }

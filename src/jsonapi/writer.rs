@@ -4,6 +4,8 @@
 //! and closes objects and arrays in order. A list can be written piece by
 //! piece: [`Writer::take`] hands out what there is so far.
 
+use super::emit::Emit;
+
 /// How a document looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
@@ -37,80 +39,6 @@ impl Writer {
             first: true,
             keyed: false,
         }
-    }
-
-    /// Opens an object.
-    pub fn begin_object(&mut self) {
-        self.open('{');
-    }
-
-    /// Closes the object opened last.
-    pub fn end_object(&mut self) {
-        self.close('}');
-    }
-
-    /// Opens an array.
-    pub fn begin_array(&mut self) {
-        self.open('[');
-    }
-
-    /// Closes the array opened last.
-    pub fn end_array(&mut self) {
-        self.close(']');
-    }
-
-    /// Writes a member's name; its value comes next.
-    pub fn key(&mut self, name: &str) {
-        self.separate();
-        self.push_quoted(name);
-        self.text.push_str(match self.layout {
-            Layout::Compact => ":",
-            Layout::Indented => ": ",
-        });
-        self.keyed = true;
-    }
-
-    /// Writes a string.
-    pub fn string(&mut self, value: &str) {
-        self.separate();
-        self.push_quoted(value);
-    }
-
-    /// Writes a string that is put together from parts.
-    pub fn string_of(&mut self, parts: &[&str]) {
-        self.separate();
-        self.text.push('"');
-        for part in parts {
-            self.push_escaped(part);
-        }
-        self.text.push('"');
-    }
-
-    /// Writes a whole number.
-    pub fn number(&mut self, value: u64) {
-        self.separate();
-        push_decimal(&mut self.text, value);
-    }
-
-    /// Writes a number of tenths, as `1.5`, or `1` where it is whole.
-    pub fn tenths(&mut self, value: u64) {
-        self.number(value / 10);
-        if !value.is_multiple_of(10) {
-            self.text.push('.');
-            push_decimal(&mut self.text, value % 10);
-        }
-    }
-
-    /// A member whose value is a string.
-    pub fn member(&mut self, name: &str, value: &str) {
-        self.key(name);
-        self.string(value);
-    }
-
-    /// A member whose value is a whole number.
-    pub fn member_number(&mut self, name: &str, value: u64) {
-        self.key(name);
-        self.number(value);
     }
 
     /// What has been written since the last time.
@@ -210,6 +138,61 @@ impl Writer {
             }
         }
         self.text.push_str(&value[plain..]);
+    }
+}
+
+impl Emit for Writer {
+    fn begin_object(&mut self) {
+        self.open('{');
+    }
+
+    fn end_object(&mut self) {
+        self.close('}');
+    }
+
+    fn begin_array(&mut self) {
+        self.open('[');
+    }
+
+    fn end_array(&mut self) {
+        self.close(']');
+    }
+
+    fn key(&mut self, name: &str) {
+        self.separate();
+        self.push_quoted(name);
+        self.text.push_str(match self.layout {
+            Layout::Compact => ":",
+            Layout::Indented => ": ",
+        });
+        self.keyed = true;
+    }
+
+    fn string_of(&mut self, parts: &[&str]) {
+        self.separate();
+        self.text.push('"');
+        for part in parts {
+            self.push_escaped(part);
+        }
+        self.text.push('"');
+    }
+
+    fn number(&mut self, value: u64) {
+        self.separate();
+        push_decimal(&mut self.text, value);
+    }
+
+    fn tenths(&mut self, value: u64) {
+        self.number(value / 10);
+        if !value.is_multiple_of(10) {
+            self.text.push('.');
+            push_decimal(&mut self.text, value % 10);
+        }
+    }
+
+    fn boolean(&mut self, value: bool) {
+        self.separate();
+        self.text.push_str(if value { "true" } else { "false" });
     }
 }
 

@@ -59,8 +59,9 @@ fn an_unknown_path_is_404_and_says_what_there_is() {
     ] {
         let answer = daemon.request("GET", path);
         assert_eq!(answer.status, 404, "{path}");
-        let expected =
-            format!("nothing is at {path}; there are /v1, /v1/sessions and /v1/sessions/:id");
+        let expected = format!(
+            "nothing is at {path}; there are /v1, /v1/sessions, /v1/services, /v1/servers, /v1/listeners, and each of these with an id behind it"
+        );
         assert_eq!(answer.detail(), expected);
     }
 }
@@ -160,21 +161,35 @@ fn the_root_says_who_it_is() {
 #[test]
 fn a_parameter_that_is_not_understood_is_400_and_named() {
     let daemon = daemon();
-    let understood = "the value of pretty must be true or false, on or off, yes or no, 1 or 0";
-    let unknown =
-        |name: &str| format!("{name} is not a parameter of this resource; there is pretty");
-    for (query, parameter, detail) in [
-        ("pretty=2", "pretty", understood.to_owned()),
-        ("pretty=", "pretty", understood.to_owned()),
-        ("prety", "prety", unknown("prety")),
-        ("pretty&x%22=1", "x\"", unknown("x\"")),
+    let understood =
+        "the value of pretty must be true or false, on or off, yes or no, 1 or 0".to_owned();
+    let is_none = |name: &str, there_are: &str| {
+        format!("{name} is not a parameter of this resource; {there_are}")
+    };
+    for (path, there_are) in [
+        ("/v1", "there is pretty"),
+        ("/v1/sessions/1", "there are pretty and fields[TYPE]"),
+        ("/v1/sessions/1/relationships/services", "there is pretty"),
         (
-            "%zz",
-            "%zz",
-            "%zz is not UTF-8 text in percent-encoding".to_owned(),
+            "/v1/sessions",
+            "there are pretty, fields[TYPE], filter, filter[PATH], sort, page[size] and page[number]",
+        ),
+        (
+            "/v1/servers/",
+            "there are pretty, fields[TYPE], filter, filter[PATH], sort, page[size] and page[number]",
         ),
     ] {
-        for path in ["/v1", "/v1/sessions", "/v1/sessions/1"] {
+        for (query, parameter, detail) in [
+            ("pretty=2", "pretty", understood.clone()),
+            ("pretty=", "pretty", understood.clone()),
+            ("prety", "prety", is_none("prety", there_are)),
+            ("pretty&x%22=1", "x\"", is_none("x\"", there_are)),
+            (
+                "%zz",
+                "%zz",
+                "%zz is not UTF-8 text in percent-encoding".to_owned(),
+            ),
+        ] {
             let answer = daemon.request("GET", &format!("{path}?{query}"));
             assert_eq!(answer.status, 400, "{query}");
             assert_eq!(answer.detail(), detail);

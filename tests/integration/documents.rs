@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::support::daemon::program;
 use super::support::process::Process;
-use super::support::{Directory, http};
+use super::support::{Directory, http, until};
 
 const ONE: &str = include_str!("documents/get-session.json");
 const ALL: &str = include_str!("documents/get-sessions.json");
@@ -27,14 +27,19 @@ impl Example {
         assert!(printed.status.success());
         let directory = Directory::new();
         let path = directory.file("example.cnf", printed.stdout);
-        let process = Process::start(
-            program()
+        // Somebody else may have the example running for a moment.
+        let process = until("the ports of the example", || {
+            let mut command = program();
+            command
                 .arg("--config")
-                .arg(path)
-                .env("TMPDIR", directory.path()),
-        );
-        process.line("the admin server's address", |line| {
-            line.ends_with(ADMIN).then_some(())
+                .arg(&path)
+                .env("TMPDIR", directory.path());
+            let mut process = Process::start(&mut command);
+            let started = process.first_line(|line| line.ends_with(ADMIN));
+            if !started {
+                process.kill();
+            }
+            started.then_some(process)
         });
         Self {
             _process: process,

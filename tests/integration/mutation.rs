@@ -83,9 +83,11 @@ fn check(head: &Head<'_>, bytes: &[u8]) {
         head.host
             .is_none_or(|host| graphic(host) && !host.contains(['/', '"', '@', '\\']))
     );
+    let plain = |byte| matches!(byte, b'\t' | b' '..=b'~');
     assert!(
-        head.authorization
-            .is_none_or(|login| login.bytes().all(|byte| (b' '..=b'~').contains(&byte)))
+        head.fields
+            .iter()
+            .all(|(_, value)| value.bytes().all(plain))
     );
     assert!(head.body <= 16 * 1024);
     // A careless reader finds no other length and no coding.

@@ -15,14 +15,13 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use tiny_http::Request;
 
-use super::request::Head;
+use super::request::{AUTHORIZATION, Head};
 use crate::admin::client::ClientNumber;
 use crate::socket;
 
 /// The header field that carries a client's number. Of a client's own fields
-/// the host and the login are forwarded, and no other.
+/// those are forwarded that the parser lets through.
 const CLIENT: &str = "Client-Number";
-const AUTHORIZATION: &str = "Authorization";
 
 /// The door's end of the connection.
 pub(super) struct Inner {
@@ -51,8 +50,8 @@ impl Inner {
             "{method} {target} HTTP/1.1\r\nHost: {host}\r\n{CLIENT}: {}\r\n",
             client.0
         );
-        if let Some(authorization) = head.authorization {
-            let _ = write!(self.unsent, "{AUTHORIZATION}: {authorization}\r\n");
+        for (name, value) in &head.fields {
+            let _ = write!(self.unsent, "{name}: {value}\r\n");
         }
         self.unsent.push_str("\r\n");
     }
@@ -106,13 +105,24 @@ pub(in crate::admin) fn authorization(request: &Request) -> Option<&str> {
     field(request, AUTHORIZATION)
 }
 
-fn field<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
-    let named =
-        |header: &&tiny_http::Header| header.field.as_str().as_str().eq_ignore_ascii_case(name);
+/// All values of a header field, as one list (RFC 9110, section 5.3).
+pub(in crate::admin) fn list(request: &Request, name: &str) -> Option<String> {
+    let values: Vec<&str> = fields(request, name).collect();
+    (!values.is_empty()).then(|| values.join(", "))
+}
+
+fn field<'a>(request: &'a Request, name: &'a str) -> Option<&'a str> {
+    fields(request, name).next()
+}
+
+fn fields<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let named = move |header: &&tiny_http::Header| {
+        header.field.as_str().as_str().eq_ignore_ascii_case(name)
+    };
     request
         .headers()
         .iter()
-        .find(named)
+        .filter(named)
         .map(|header| header.value.as_str())
 }
 

@@ -32,7 +32,7 @@ use crate::socket::{self, Accepted, Listening, Permissions};
 use connection::{Connection, Step};
 use inner::Inner;
 
-pub(super) use inner::{InnerDirectory, authorization, client_number, host};
+pub(super) use inner::{InnerDirectory, authorization, client_number, host, list};
 
 /// How long accepting rests when the system has nothing left to accept with.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);

@@ -2,19 +2,32 @@
 //! document out.
 //!
 //! A handler takes the table's lock to find what it needs, and writes after
-//! letting go.
+//! letting go. What is found is a [`Found`] first, so that a request's
+//! conditions can be checked before anything is written.
 
+mod listeners;
+mod relationship;
 mod root;
+mod servers;
+mod services;
 mod sessions;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
+use super::precondition::Validators;
 use super::refusal::Refusal;
-use super::reply::Reply;
-use super::route::Route;
-use crate::jsonapi::{Links, Query};
-use crate::registry::Registry;
+use super::reply::{PIECE, Piece, Reply};
+use super::route::{Kind, Route};
+use crate::jsonapi::{
+    Accepts, Query, Resource, Selection, View, Writer, begin_collection, document, end_collection,
+    select, write_row,
+};
+use crate::registry::{Change, Listener, Registry, Server, Service, Session, SessionId};
+
+/// More rows than that are not filtered or sorted on the thread that answers
+/// everybody: it takes longer than a millisecond.
+const ROWS_AT_ONCE: usize = 500;
 
 /// What every handler may look at.
 pub(super) struct Context {
@@ -23,24 +36,238 @@ pub(super) struct Context {
     pub(super) began: Instant,
 }
 
+/// Something that there is.
+pub(super) enum Found {
+    Root,
+    Sessions,
+    Services,
+    Servers,
+    Listeners,
+    Session(Arc<Session>),
+    Service(services::Row),
+    Server(servers::Row),
+    Listener(Arc<Listener>),
+    /// A relationship of one of those, by its name.
+    Relationship(Box<Found>, String),
+}
+
 impl Context {
-    /// The answer to a request for a route.
-    pub(super) fn look_up(
-        &self,
-        route: &Route,
-        query: &Query,
-        links: Links,
-    ) -> Result<Reply, Refusal> {
+    /// What a route leads to.
+    pub(super) fn find(&self, route: &Route) -> Result<Found, Refusal> {
         match route {
-            Route::Root => Ok(Reply::document(root::document(self, query, &links))),
-            Route::Sessions => Ok(Reply::pieces(sessions::collection(
-                &self.registry,
-                query,
-                links,
-            ))),
-            Route::Session(id) => {
-                sessions::one(&self.registry, id, query, &links).map(Reply::document)
+            Route::Root => Ok(Found::Root),
+            Route::Collection(Kind::Sessions) => Ok(Found::Sessions),
+            Route::Collection(Kind::Services) => Ok(Found::Services),
+            Route::Collection(Kind::Servers) => Ok(Found::Servers),
+            Route::Collection(Kind::Listeners) => Ok(Found::Listeners),
+            Route::One(kind, id) => self.find_one(*kind, id),
+            Route::Relationship(kind, id, name) => {
+                let of = self.find_one(*kind, id)?;
+                if of.relationships().contains(&name.as_str()) {
+                    return Ok(Found::Relationship(Box::new(of), name.clone()));
+                }
+                let there_are = of.relationships().join(", ");
+                Err(Refusal::NotFound(format!(
+                    "{name} is not a relationship of {id}; there are {there_are}"
+                )))
             }
         }
     }
+
+    fn find_one(&self, kind: Kind, id: &str) -> Result<Found, Refusal> {
+        let topology = &self.registry.topology;
+        let (found, what) = match kind {
+            Kind::Sessions => {
+                let session = SessionId::parse(id).and_then(|id| self.registry.sessions.get(id));
+                (session.map(Found::Session), "a session")
+            }
+            Kind::Services => {
+                let service = topology
+                    .services
+                    .iter()
+                    .find(|service| service.name() == id);
+                (
+                    service.map(|service| Found::Service(self.service_row(service))),
+                    "a service",
+                )
+            }
+            Kind::Servers => {
+                let server = topology.servers.iter().find(|server| server.name() == id);
+                (
+                    server.map(|server| Found::Server(self.server_row(server))),
+                    "a server",
+                )
+            }
+            Kind::Listeners => {
+                let listener = topology
+                    .listeners
+                    .iter()
+                    .find(|listener| listener.name() == id);
+                (listener.cloned().map(Found::Listener), "a listener")
+            }
+        };
+        found.ok_or_else(|| Refusal::NotFound(format!("{id} is not {what}")))
+    }
+
+    fn service_row(&self, service: &Arc<Service>) -> services::Row {
+        services::Row {
+            service: Arc::clone(service),
+            registry: Arc::clone(&self.registry),
+        }
+    }
+
+    fn server_row(&self, server: &Arc<Server>) -> servers::Row {
+        servers::Row {
+            server: Arc::clone(server),
+            registry: Arc::clone(&self.registry),
+        }
+    }
+
+    /// The answer to a request for something.
+    pub(super) fn render(&self, found: Found, query: Query, view: View) -> Reply {
+        let topology = &self.registry.topology;
+        match found {
+            Found::Root => Reply::document(root::document(self, &query, &view)),
+            Found::Sessions => collection(self.registry.sessions.snapshot(), query, view),
+            Found::Services => collection(
+                topology
+                    .services
+                    .iter()
+                    .map(|service| self.service_row(service))
+                    .collect(),
+                query,
+                view,
+            ),
+            Found::Servers => collection(
+                topology
+                    .servers
+                    .iter()
+                    .map(|server| self.server_row(server))
+                    .collect(),
+                query,
+                view,
+            ),
+            Found::Listeners => collection(topology.listeners.clone(), query, view),
+            Found::Session(session) => {
+                Reply::document(document(&session, &session.id().to_string(), &query, &view))
+            }
+            Found::Service(row) => {
+                Reply::document(document(&row, row.service.name(), &query, &view))
+            }
+            Found::Server(row) => Reply::document(document(&row, row.server.name(), &query, &view)),
+            Found::Listener(listener) => {
+                Reply::document(document(&listener, listener.name(), &query, &view))
+            }
+            Found::Relationship(of, name) => Reply::document(of.relationship(&name, &query, &view)),
+        }
+    }
+
+    /// What a client can know of something.
+    pub(super) fn validators(&self, found: &Found) -> Validators {
+        let (name, change) = self.change(found);
+        let started = self
+            .registry
+            .started
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        // Versions begin anew with the program, so its start is part of the tag.
+        Validators {
+            tag: format!("W/\"{:x}-{name}-{}\"", started.as_millis(), change.version),
+            modified: change.time,
+        }
+    }
+
+    fn change(&self, found: &Found) -> (&'static str, Change) {
+        let never = Change {
+            version: 0,
+            time: self.registry.started,
+        };
+        match found {
+            Found::Root => ("root", never),
+            Found::Sessions => ("sessions", self.registry.sessions.last_change()),
+            Found::Session(session) => ("session", session.last_change()),
+            Found::Servers => ("servers", self.registry.topology.server_changes.last()),
+            Found::Server(row) => ("server", row.server.last_change()),
+            Found::Services => ("services", never),
+            Found::Service(_) => ("service", never),
+            Found::Listeners => ("listeners", never),
+            Found::Listener(_) => ("listener", never),
+            Found::Relationship(of, _) => self.change(of),
+        }
+    }
+}
+
+impl Found {
+    /// Which parameters it takes.
+    pub(super) fn accepts(&self) -> Accepts {
+        match self {
+            Self::Root | Self::Relationship(..) => Accepts::Layout,
+            Self::Sessions | Self::Services | Self::Servers | Self::Listeners => {
+                Accepts::Collection
+            }
+            Self::Session(_) | Self::Service(_) | Self::Server(_) | Self::Listener(_) => {
+                Accepts::Resource
+            }
+        }
+    }
+
+    fn relationships(&self) -> &'static [&'static str] {
+        match self {
+            Self::Service(_) => &["servers", "listeners"],
+            _ => &["services"],
+        }
+    }
+
+    fn relationship(&self, name: &str, query: &Query, view: &View) -> String {
+        match self {
+            Self::Session(session) => {
+                relationship::document(session, &session.id().to_string(), name, query, view)
+            }
+            Self::Service(row) => {
+                relationship::document(row, row.service.name(), name, query, view)
+            }
+            Self::Server(row) => relationship::document(row, row.server.name(), name, query, view),
+            Self::Listener(listener) => {
+                relationship::document(listener, listener.name(), name, query, view)
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+/// The document of a collection, made piece by piece. Where many rows have to
+/// be looked into, that is left to the thread that sends it.
+fn collection<R: Resource + Send + 'static>(rows: Vec<R>, query: Query, view: View) -> Reply {
+    let is_long = query.looks_into_rows() && rows.len() > ROWS_AT_ONCE;
+    let mut stage = Stage::Rows(rows);
+    let mut writer = Writer::new(query.layout);
+    let pieces = move || {
+        if let Stage::Rows(rows) = &mut stage {
+            let Selection { rows, total } = select(std::mem::take(rows), &query, &view);
+            begin_collection::<R>(&mut writer, &query, total, &view);
+            stage = Stage::Selected(rows.into_iter(), total);
+        }
+        let Stage::Selected(rows, total) = &mut stage else {
+            return Piece::Last(String::new());
+        };
+        for row in rows {
+            write_row(&mut writer, &row, &query, &view);
+            if writer.len() >= PIECE {
+                return Piece::More(writer.take());
+            }
+        }
+        end_collection(&mut writer, &query, *total);
+        Piece::Last(writer.finish())
+    };
+    if is_long {
+        Reply::later(Box::new(pieces))
+    } else {
+        Reply::pieces(Box::new(pieces))
+    }
+}
+
+/// How far a collection has come.
+enum Stage<R> {
+    Rows(Vec<R>),
+    Selected(std::vec::IntoIter<R>, usize),
 }

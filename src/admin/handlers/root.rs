@@ -2,16 +2,24 @@
 
 use super::Context;
 use crate::admin::reply::asctime;
-use crate::jsonapi::{Links, Query, Writer};
+use crate::jsonapi::{Emit, Query, View, Writer};
 
-pub(super) fn document(context: &Context, query: &Query, links: &Links) -> String {
+const LINKS: [(&str, &str); 5] = [
+    ("self", "/v1"),
+    ("sessions", "/v1/sessions/"),
+    ("services", "/v1/services/"),
+    ("servers", "/v1/servers/"),
+    ("listeners", "/v1/listeners/"),
+];
+
+pub(super) fn document(context: &Context, query: &Query, view: &View) -> String {
     let mut writer = Writer::new(query.layout);
     writer.begin_object();
     writer.key("links");
     writer.begin_object();
-    for (name, path) in [("self", "/v1"), ("sessions", "/v1/sessions/")] {
+    for (name, path) in LINKS {
         writer.key(name);
-        links.write_path(&mut writer, path);
+        view.links.write_path(&mut writer, path);
     }
     writer.end_object();
     writer.key("meta");

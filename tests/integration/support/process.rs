@@ -72,6 +72,19 @@ impl Process {
         }
     }
 
+    /// Whether a line comes that is wanted, before the process ends.
+    pub fn first_line(&self, wanted: impl Fn(&str) -> bool) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        let lines = self.lines.lock().unwrap();
+        while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            if wanted(&line) {
+                return true;
+            }
+        }
+        false
+    }
+
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }

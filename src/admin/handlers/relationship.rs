@@ -1,0 +1,74 @@
+//! Relationships: inside a resource, and on their own.
+
+use crate::jsonapi::{Emit, Query, Resource, Tree, Value, View, Writer};
+
+/// Writes a relationship of a resource, with a link to itself and to all that
+/// it could lead to.
+pub(super) fn write<'a, R: Resource>(
+    out: &mut impl Emit,
+    id: &str,
+    name: &str,
+    to: impl IntoIterator<Item = &'a str>,
+    view: &View,
+) {
+    out.key(name);
+    out.begin_object();
+    out.key("links");
+    out.begin_object();
+    write_links::<R>(out, id, name, view);
+    out.end_object();
+    write_data(out, name, to);
+    out.end_object();
+}
+
+/// Writes what a relationship leads to, the type being its name.
+pub(super) fn write_data<'a>(
+    out: &mut impl Emit,
+    name: &str,
+    to: impl IntoIterator<Item = &'a str>,
+) {
+    out.key("data");
+    out.begin_array();
+    for id in to {
+        out.begin_object();
+        out.member("id", id);
+        out.member("type", name);
+        out.end_object();
+    }
+    out.end_array();
+}
+
+fn write_links<R: Resource>(out: &mut impl Emit, id: &str, name: &str, view: &View) {
+    out.key("self");
+    view.links
+        .write_below(out, R::COLLECTION, id, &format!("/relationships/{name}"));
+    out.key("related");
+    view.links.write_path(out, &format!("/v1/{name}/"));
+}
+
+/// The document of a relationship on its own.
+pub(super) fn document<R: Resource>(
+    resource: &R,
+    id: &str,
+    name: &str,
+    query: &Query,
+    view: &View,
+) -> String {
+    let tree = Tree::of(|tree| resource.emit(tree, view));
+    let relationship = tree
+        .member("relationships")
+        .and_then(|relationships| relationships.member(name));
+    let mut writer = Writer::new(query.layout);
+    writer.begin_object();
+    writer.key("links");
+    writer.begin_object();
+    write_links::<R>(&mut writer, id, name, view);
+    writer.end_object();
+    writer.key("data");
+    relationship
+        .and_then(|relationship| relationship.member("data"))
+        .unwrap_or(&Value::Array(Vec::new()))
+        .emit(&mut writer);
+    writer.end_object();
+    writer.finish()
+}

@@ -1,0 +1,73 @@
+//! `/v1/services` and `/v1/services/:name`.
+
+use std::sync::Arc;
+
+use super::relationship;
+use crate::jsonapi::{Emit, Resource, View};
+use crate::registry::{Registry, Service, Traffic};
+
+/// A service, and where its listeners are found.
+pub(in crate::admin) struct Row {
+    pub(super) service: Arc<Service>,
+    pub(super) registry: Arc<Registry>,
+}
+
+impl Resource for Row {
+    const TYPE: &'static str = "services";
+    const COLLECTION: &'static str = "/v1/services/";
+
+    fn emit(&self, out: &mut impl Emit, view: &View) {
+        let service = &self.service;
+        let name = service.name();
+        out.begin_object();
+        out.member("id", name);
+        out.member("type", Self::TYPE);
+        out.key("relationships");
+        out.begin_object();
+        relationship::write::<Self>(
+            out,
+            name,
+            "servers",
+            service.servers().iter().map(|server| server.name()),
+            view,
+        );
+        let listeners = self.registry.topology.listeners.iter();
+        let own = listeners
+            .filter(|listener| Arc::ptr_eq(listener.service(), service))
+            .map(|listener| listener.name());
+        relationship::write::<Self>(out, name, "listeners", own, view);
+        out.end_object();
+        out.key("attributes");
+        out.begin_object();
+        out.member("router", &service.parameters.router.to_string());
+        out.member("state", "Started");
+        out.key("statistics");
+        out.begin_object();
+        out.member_number("connections", service.connections());
+        out.member_number("total_connections", service.opened());
+        write_traffic(out, service.traffic());
+        out.end_object();
+        out.key("parameters");
+        out.begin_object();
+        out.member("router", &service.parameters.router.to_string());
+        out.member("servers", &service.parameters.servers.join(","));
+        out.member(
+            "connect_timeout",
+            &format!("{}ms", service.parameters.connect_timeout.as_millis()),
+        );
+        out.end_object();
+        out.end_object();
+        out.key("links");
+        out.begin_object();
+        out.key("self");
+        view.links.write_resource(out, Self::COLLECTION, name);
+        out.end_object();
+        out.end_object();
+    }
+}
+
+/// The counters of bytes, which services and servers have alike.
+pub(super) fn write_traffic(out: &mut impl Emit, traffic: &Traffic) {
+    out.member_number("bytes_from_clients", traffic.from_clients());
+    out.member_number("bytes_to_clients", traffic.to_clients());
+}

@@ -1,0 +1,173 @@
+//! What a resource is written to: text, or a tree for the parameters to look into.
+
+use std::borrow::Cow;
+
+use super::value::Value;
+
+/// Takes a JSON value, call by call, in order.
+pub trait Emit {
+    /// Opens an object.
+    fn begin_object(&mut self);
+    /// Closes the object opened last.
+    fn end_object(&mut self);
+    /// Opens an array.
+    fn begin_array(&mut self);
+    /// Closes the array opened last.
+    fn end_array(&mut self);
+    /// A member's name; its value comes next.
+    fn key(&mut self, name: &str);
+    /// A string that is put together from parts.
+    fn string_of(&mut self, parts: &[&str]);
+    /// A whole number.
+    fn number(&mut self, value: u64);
+    /// A number of tenths, as `1.5`, or `1` where it is whole.
+    fn tenths(&mut self, value: u64);
+    /// A boolean.
+    fn boolean(&mut self, value: bool);
+
+    /// A string.
+    fn string(&mut self, value: &str) {
+        self.string_of(&[value]);
+    }
+
+    /// A member whose value is a string.
+    fn member(&mut self, name: &str, value: &str) {
+        self.key(name);
+        self.string(value);
+    }
+
+    /// A member whose value is a whole number.
+    fn member_number(&mut self, name: &str, value: u64) {
+        self.key(name);
+        self.number(value);
+    }
+}
+
+/// Makes a tree of what is written to it.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// What is open, from the outside in, and the key that waits for a value.
+    open: Vec<(Option<String>, Value)>,
+    key: Option<String>,
+    done: Option<Value>,
+}
+
+impl Tree {
+    /// The tree of what a function writes.
+    ///
+    /// # Panics
+    ///
+    /// Where it writes no value, or not a whole one.
+    #[must_use]
+    pub fn of(write: impl FnOnce(&mut Self)) -> Value {
+        let mut tree = Self::default();
+        write(&mut tree);
+        tree.done.expect("a whole value is written")
+    }
+
+    fn add(&mut self, value: Value) {
+        let key = self.key.take();
+        self.add_to(key, value);
+    }
+
+    fn add_to(&mut self, key: Option<String>, value: Value) {
+        match (self.open.last_mut(), key) {
+            (Some((_, Value::Object(members))), Some(key)) => {
+                members.push((Cow::Owned(key), value));
+            }
+            (Some((_, Value::Array(values))), _) => values.push(value),
+            _ => self.done = Some(value),
+        }
+    }
+
+    fn begin(&mut self, value: Value) {
+        let key = self.key.take();
+        self.open.push((key, value));
+    }
+
+    fn end(&mut self) {
+        if let Some((key, value)) = self.open.pop() {
+            self.add_to(key, value);
+        }
+    }
+}
+
+impl Emit for Tree {
+    fn begin_object(&mut self) {
+        self.begin(Value::Object(Vec::new()));
+    }
+
+    fn end_object(&mut self) {
+        self.end();
+    }
+
+    fn begin_array(&mut self) {
+        self.begin(Value::Array(Vec::new()));
+    }
+
+    fn end_array(&mut self) {
+        self.end();
+    }
+
+    fn key(&mut self, name: &str) {
+        self.key = Some(name.to_owned());
+    }
+
+    fn string_of(&mut self, parts: &[&str]) {
+        self.add(Value::String(parts.concat()));
+    }
+
+    fn number(&mut self, value: u64) {
+        self.add(Value::Whole(value.into()));
+    }
+
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "durations are far below the 2^53 tenths of a second that fit"
+    )]
+    fn tenths(&mut self, value: u64) {
+        self.add(if value.is_multiple_of(10) {
+            Value::Whole((value / 10).into())
+        } else {
+            Value::Fraction(value as f64 / 10.0)
+        });
+    }
+
+    fn boolean(&mut self, value: bool) {
+        self.add(Value::Boolean(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::writer::{Layout, Writer};
+    use super::*;
+
+    fn sample(out: &mut impl Emit) {
+        out.begin_object();
+        out.member("string", "a\"b");
+        out.member_number("number", u64::MAX);
+        out.key("nested");
+        out.begin_array();
+        out.tenths(15);
+        out.tenths(20);
+        out.boolean(true);
+        out.begin_object();
+        out.end_object();
+        out.begin_array();
+        out.end_array();
+        out.end_array();
+        out.end_object();
+    }
+
+    #[test]
+    fn a_tree_is_written_as_the_text_would_have_been() {
+        for layout in [Layout::Compact, Layout::Indented] {
+            let mut direct = Writer::new(layout);
+            sample(&mut direct);
+            let mut from_tree = Writer::new(layout);
+            Tree::of(sample).emit(&mut from_tree);
+            assert_eq!(from_tree.finish(), direct.finish());
+        }
+    }
+}

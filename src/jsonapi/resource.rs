@@ -1,0 +1,173 @@
+//! Resources, one or many of them, as documents.
+//!
+//! The plain path writes row by row and never builds a tree. Only a parameter
+//! that looks into rows (`filter`, `sort`, `fields`) makes trees, one at a time.
+
+use std::cmp::Ordering;
+use std::time::Instant;
+
+use super::emit::{Emit, Tree};
+use super::link::Links;
+use super::path::Path;
+use super::query::{Page, Query, SortKey};
+use super::value::Value;
+use super::writer::Writer;
+
+/// Something that a document shows: a resource object of JSON:API.
+pub trait Resource {
+    /// Its type, as documents name it.
+    const TYPE: &'static str;
+    /// The path of its collection, with a slash at the end.
+    const COLLECTION: &'static str;
+
+    /// Writes the resource object: `id`, `type`, `relationships`, `attributes`, `links`.
+    fn emit(&self, out: &mut impl Emit, view: &View);
+}
+
+/// What resources are seen with.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Where links lead.
+    pub links: Links,
+    /// What time it is, for all rows of a document.
+    pub now: Instant,
+}
+
+/// The document of one resource.
+#[must_use]
+pub fn document<R: Resource>(resource: &R, id: &str, query: &Query, view: &View) -> String {
+    let mut writer = Writer::new(query.layout);
+    writer.begin_object();
+    writer.key("links");
+    writer.begin_object();
+    writer.key("self");
+    view.links.write_resource(&mut writer, R::COLLECTION, id);
+    writer.end_object();
+    writer.key("data");
+    write_row(&mut writer, resource, query, view);
+    writer.end_object();
+    writer.finish()
+}
+
+/// The rows that a query keeps, in its order, and how many there are on all pages.
+pub struct Selection<R> {
+    /// The rows of the page.
+    pub rows: Vec<R>,
+    /// The rows of all pages.
+    pub total: usize,
+}
+
+/// Filters, sorts and pages.
+#[must_use]
+pub fn select<R: Resource>(mut rows: Vec<R>, query: &Query, view: &View) -> Selection<R> {
+    if query.looks_into_rows() {
+        rows = filter_and_sort(rows, query, view);
+    }
+    let total = rows.len();
+    if let Some(Page { size, number }) = query.page {
+        let begin = size.saturating_mul(number).min(total);
+        let end = begin.saturating_add(size).min(total);
+        rows.truncate(end);
+        rows.drain(..begin);
+    }
+    Selection { rows, total }
+}
+
+fn filter_and_sort<R: Resource>(rows: Vec<R>, query: &Query, view: &View) -> Vec<R> {
+    let mut kept: Vec<(Vec<Option<Value>>, R)> = Vec::new();
+    for row in rows {
+        let tree = Tree::of(|tree| row.emit(tree, view));
+        if query.filters.iter().all(|filter| filter.keeps(&tree)) {
+            let keys = query
+                .sort
+                .iter()
+                .map(|key| key.path.find(&tree).first().map(|value| (*value).clone()));
+            kept.push((keys.collect(), row));
+        }
+    }
+    // Rows that are equal stay in their order.
+    kept.sort_by(|(one, _), (other, _)| order(&query.sort, one, other));
+    kept.into_iter().map(|(_, row)| row).collect()
+}
+
+fn order(sort: &[SortKey], one: &[Option<Value>], other: &[Option<Value>]) -> Ordering {
+    let orders = sort
+        .iter()
+        .zip(one.iter().zip(other))
+        .map(|(key, pair)| match pair {
+            (Some(one), Some(other)) if key.descending => other.total_order(one),
+            (Some(one), Some(other)) => one.total_order(other),
+            // Rows without the attribute come last, whichever way.
+            (one, other) => one.is_none().cmp(&other.is_none()),
+        });
+    orders
+        .into_iter()
+        .find(|order| order.is_ne())
+        .unwrap_or(Ordering::Equal)
+}
+
+/// Writes what stands before the rows of a collection.
+pub fn begin_collection<R: Resource>(
+    writer: &mut Writer,
+    query: &Query,
+    total: usize,
+    view: &View,
+) {
+    writer.begin_object();
+    writer.key("links");
+    writer.begin_object();
+    let mut write_link = |name: &str, parameters: &str| {
+        writer.key(name);
+        view.links.write_query(writer, R::COLLECTION, parameters);
+    };
+    match query.page {
+        None => write_link("self", ""),
+        Some(Page { size, number }) => {
+            let last = total.saturating_sub(1) / size;
+            write_link("self", &query.with_page(size, number));
+            write_link("first", &query.with_page(size, 0));
+            write_link("last", &query.with_page(size, last));
+            if number > 0 {
+                write_link("prev", &query.with_page(size, last.min(number - 1)));
+            }
+            if number < last {
+                write_link("next", &query.with_page(size, number + 1));
+            }
+        }
+    }
+    writer.end_object();
+    writer.key("data");
+    writer.begin_array();
+}
+
+/// Writes what stands behind the rows of a collection.
+pub fn end_collection(writer: &mut Writer, query: &Query, total: usize) {
+    writer.end_array();
+    if query.page.is_some() {
+        writer.key("meta");
+        writer.begin_object();
+        writer.member_number("total", total as u64);
+        writer.end_object();
+    }
+    writer.end_object();
+}
+
+/// Writes one resource object, or what is wanted of it.
+pub fn write_row<R: Resource>(writer: &mut Writer, row: &R, query: &Query, view: &View) {
+    let Some(fields) = query.fields_of(R::TYPE) else {
+        return row.emit(writer, view);
+    };
+    let fields: Vec<&Path> = fields.iter().collect();
+    let Value::Object(members) = Tree::of(|tree| row.emit(tree, view)) else {
+        return;
+    };
+    let members = members
+        .into_iter()
+        .filter_map(|(name, value)| match &name[..] {
+            "attributes" | "relationships" => {
+                Path::select(&fields, &value).map(|selected| (name, selected))
+            }
+            _ => Some((name, value)),
+        });
+    Value::Object(members.collect()).emit(writer);
+}
