@@ -10,9 +10,9 @@ use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -38,11 +38,15 @@ pub fn start() -> io::Result<()> {
     if log::set_boxed_logger(Box::new(journal)).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
-    // A panic is a line like others, so that it is found where they are.
+    log_panics();
+    Ok(())
+}
+
+/// Makes a panic a line like others, so that it is found where they are.
+pub fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         log::error!("{}", panic.to_string().replace('\n', " "));
     }));
-    Ok(())
 }
 
 /// Waits until the lines so far are written, but not long.
@@ -83,10 +87,17 @@ impl Log for Journal {
 
     fn flush(&self) {
         let (sender, written) = channel();
-        if self.sender.try_send(Entry::Flush(sender)).is_ok() {
-            // Where nobody reads, the end does not wait for it.
-            let _ = written.recv_timeout(LAST_WAIT);
+        let end = Instant::now() + LAST_WAIT;
+        let mut entry = Entry::Flush(sender);
+        // Where nobody reads, the end does not wait for it.
+        while let Err(TrySendError::Full(refused)) = self.sender.try_send(entry) {
+            if Instant::now() >= end {
+                return;
+            }
+            entry = refused;
+            thread::park_timeout(LAST_WAIT / 20);
         }
+        let _ = written.recv_timeout(end.saturating_duration_since(Instant::now()));
     }
 }
 

@@ -283,25 +283,16 @@ impl Client {
         Ok(())
     }
 
-    /// A long answer is sent whole.
-    pub(super) fn end_stream(&self) {
-        self.leave_stream(Stage::Rest);
-    }
-
-    /// A long answer cannot be sent to its end.
-    pub(super) fn give_up_stream(&self) {
-        self.leave_stream(Stage::Broken);
-    }
-
-    fn leave_stream(&self, stage: Stage) {
+    /// A long answer has come to its end, or will never.
+    pub(super) fn end_stream(&self, whole: bool) {
         let mut progress = lock(&self.progress);
         if progress.stage != Stage::Streaming {
             return;
         }
-        progress.stage = stage;
+        progress.stage = if whole { Stage::Rest } else { Stage::Broken };
         progress.last = Instant::now();
-        // The door does not look at a client again for some time that is broken.
-        progress.bell_wanted |= stage == Stage::Broken;
+        // The door would not look at a client that is cut off for some time.
+        progress.bell_wanted |= !whole;
         self.ring_at_end(&progress);
     }
 

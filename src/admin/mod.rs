@@ -272,7 +272,8 @@ fn respond(
 /// a thread of its own.
 fn send(reply: Reply, client: &Arc<Client>, head_alone: bool, streams: &Streams) {
     let framing = client.framing();
-    if reply.needs_close(framing) {
+    // Whoever guesses at tokens must connect again for each guess.
+    if reply.needs_close(framing) || reply.is_unauthorized() {
         client.close_after_answer();
     }
     let (mut head, body) = reply.into_parts(SystemTime::now(), client.keeps_alive(), framing);
@@ -282,13 +283,12 @@ fn send(reply: Reply, client: &Arc<Client>, head_alone: bool, streams: &Streams)
             if let Some(place) = streams.place() {
                 client.begin_stream(now);
                 Stream {
-                    client: Arc::clone(client),
                     head,
                     begin,
                     rest,
                     framing,
                 }
-                .start(place);
+                .start(Arc::clone(client), place);
             } else {
                 let busy = Reply::refuse(&Refusal::Busy, Layout::Compact);
                 client.answer(
@@ -374,12 +374,34 @@ fn read(
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::sync::Mutex;
 
     use super::*;
     use crate::config::Config;
+    use crate::lock::lock;
+
+    /// Keeps the log of this test program.
+    struct Kept(Mutex<Vec<String>>);
+
+    impl log::Log for Kept {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &log::Record<'_>) {
+            lock(&self.0).push(record.args().to_string());
+        }
+
+        fn flush(&self) {}
+    }
+
+    static LOG: Kept = Kept(Mutex::new(Vec::new()));
 
     #[test]
     fn a_panic_in_a_handler_is_a_500_and_the_next_request_is_answered() {
+        log::set_logger(&LOG).unwrap();
+        log::set_max_level(log::LevelFilter::Error);
+        crate::journal::log_panics();
         let config = Config::parse("test", b"[maxscale]\nadmin_port=0\n").unwrap();
         let admin = Admin::bind(
             &config.admin,
@@ -403,5 +425,10 @@ mod tests {
             assert!(ask("/").starts_with("HTTP/1.1 200 OK\r\n"));
         }
         running.unwrap().stop();
+        let lines = lock(&LOG.0)
+            .iter()
+            .filter(|line| line.ends_with("as the test wants it"))
+            .count();
+        assert_eq!(lines, 3);
     }
 }

@@ -171,8 +171,11 @@ impl Reply {
         for (name, value) in self.fields {
             let _ = write!(head, "{name}: {value}\r\n");
         }
-        if !keep_alive {
-            head.push_str("Connection: close\r\n");
+        match (keep_alive, framing) {
+            (false, _) => head.push_str("Connection: close\r\n"),
+            // An HTTP/1.0 client waits for the word (RFC 9112, section 9.3).
+            (true, Framing::Close) => head.push_str("Connection: keep-alive\r\n"),
+            (true, Framing::Chunks) => {}
         }
         head.push_str("\r\n");
         (head, self.body)
@@ -185,6 +188,11 @@ impl Reply {
             head.push_str(&document);
         }
         head.into_bytes()
+    }
+
+    /// Whether it refuses a login.
+    pub(super) fn is_unauthorized(&self) -> bool {
+        self.status.0 == 401
     }
 
     /// Whether it ends with the connection, for a client that reads bodies so.

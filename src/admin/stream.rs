@@ -44,7 +44,6 @@ impl Streams {
 
 /// A long answer, from its head on.
 pub(super) struct Stream {
-    pub(super) client: Arc<Client>,
     pub(super) head: String,
     pub(super) begin: String,
     pub(super) rest: Pieces,
@@ -52,25 +51,28 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Sends it on a thread of its own. Where there can be no thread the client
-    /// is cut off, since its answer can be neither given nor refused any more.
-    pub(super) fn start(self, place: Place) {
-        let send = move || {
-            let _place = place;
-            self.send();
+    /// Sends it to a client on a thread of its own. Where there can be no thread
+    /// the client is cut off, since its answer can be neither given nor refused
+    /// any more.
+    pub(super) fn start(self, client: Arc<Client>, place: Place) {
+        let ending = Ending {
+            client,
+            whole: false,
+            place: Some(place),
         };
+        let send = move || self.send(ending);
         if let Err(cause) = thread::Builder::new().name("stream".into()).spawn(send) {
             log::error!("cannot start a thread for a long answer: {cause}");
         }
     }
 
-    fn send(mut self) {
+    fn send(mut self, mut ending: Ending) {
         let mut bytes = std::mem::take(&mut self.head);
         let begin = std::mem::take(&mut self.begin);
         self.frame(&mut bytes, &begin);
         loop {
             // An end that comes early shows that something is missing: the client is cut off.
-            if self.client.stream(bytes.as_bytes()).is_err() {
+            if ending.client.stream(bytes.as_bytes()).is_err() {
                 return;
             }
             bytes.clear();
@@ -85,9 +87,7 @@ impl Stream {
                 }
             }
         }
-        if self.client.stream(bytes.as_bytes()).is_ok() {
-            self.client.end_stream();
-        }
+        ending.whole = ending.client.stream(bytes.as_bytes()).is_ok();
     }
 
     /// Adds a piece as a chunk, or as it is.
@@ -106,10 +106,18 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
-    /// Cuts off a client whose answer was not sent to its end.
+/// Tells the client how its answer ended, once, also after a panic.
+struct Ending {
+    client: Arc<Client>,
+    whole: bool,
+    place: Option<Place>,
+}
+
+impl Drop for Ending {
     fn drop(&mut self) {
-        self.client.give_up_stream();
+        // The place is free before the client knows, who may ask for the next list at once.
+        drop(self.place.take());
+        self.client.end_stream(self.whole);
     }
 }
 

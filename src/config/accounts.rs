@@ -5,7 +5,7 @@
 //! hash needs no salt and no stretching: there is nothing to guess.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -137,6 +137,10 @@ impl Accounts {
     /// the one who runs this program.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let unreadable = |cause| LoadError::Unreadable(path.into(), cause);
+        // Opening a pipe would wait for somebody to write.
+        if !fs::metadata(path).map_err(unreadable)?.is_file() {
+            return Err(unreadable(io::Error::other("it is not a regular file")));
+        }
         let file = File::open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         let own = rustix::process::geteuid().as_raw();

@@ -32,8 +32,8 @@ pub(super) fn check(config: &Config, listener_lines: &[usize], faults: &mut Faul
         if let Some(other) = earlier.find(|other| overlap(&other.endpoint, &listener.endpoint)) {
             fault(&format!("it listens where listener {} does", other.name));
         }
-        if leads_to(config, &listener.service, |server| {
-            is_at(server, &listener.endpoint)
+        if leads_to(config, &listener.service, Names::Known, |server| {
+            is_at(server, &listener.endpoint, Names::Known)
         }) {
             fault("its service leads back to it, so that one client would make others without end");
         }
@@ -51,7 +51,7 @@ pub(super) fn check(config: &Config, listener_lines: &[usize], faults: &mut Faul
         }
         if config.admin.accounts.is_none()
             && is_open_to_others(listener)
-            && leads_to(config, &listener.service, |server| {
+            && leads_to(config, &listener.service, Names::Any, |server| {
                 may_be_admin(config, server)
             })
         {
@@ -94,9 +94,23 @@ fn is_open_to_others(listener: &Listener) -> bool {
     }
 }
 
+/// Which names may stand for this machine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// `localhost` alone.
+    Known,
+    /// Any, since what a name stands for can change at any time.
+    Any,
+}
+
 /// Whether clients of a service can end up at a certain server, directly or
 /// through other listeners of this program.
-fn leads_to(config: &Config, service: &str, is_wanted: impl Fn(&Server) -> bool) -> bool {
+fn leads_to(
+    config: &Config,
+    service: &str,
+    names: Names,
+    is_wanted: impl Fn(&Server) -> bool,
+) -> bool {
     let mut reached = vec![service];
     let mut next = 0;
     while let Some(service) = reached.get(next).copied() {
@@ -115,7 +129,7 @@ fn leads_to(config: &Config, service: &str, is_wanted: impl Fn(&Server) -> bool)
             for listener in config
                 .listeners
                 .iter()
-                .filter(|listener| is_at(server, &listener.endpoint))
+                .filter(|listener| is_at(server, &listener.endpoint, names))
             {
                 if !reached.contains(&listener.service.as_str()) {
                     reached.push(&listener.service);
@@ -126,8 +140,8 @@ fn leads_to(config: &Config, service: &str, is_wanted: impl Fn(&Server) -> bool)
     false
 }
 
-/// Whether a server is what listens there. What a name stands for is not known.
-fn is_at(server: &Server, endpoint: &Endpoint) -> bool {
+/// Whether a server is what listens there.
+fn is_at(server: &Server, endpoint: &Endpoint, names: Names) -> bool {
     let Endpoint::Tcp {
         address: listens,
         port,
@@ -135,21 +149,27 @@ fn is_at(server: &Server, endpoint: &Endpoint) -> bool {
     else {
         return false;
     };
-    let Host::Address(address) = &server.address else {
-        return false;
+    let listens_here =
+        listens.is_none_or(|address| address.is_loopback() || address.is_unspecified());
+    let address_fits = match &server.address {
+        // Who connects to all addresses of the machine gets to its loopback.
+        Host::Address(address) if address.is_unspecified() => listens_here,
+        Host::Address(address) if address.is_loopback() => covers(*listens, Some(*address)),
+        Host::Address(address) => *listens == Some(*address),
+        Host::Name(name) => listens_here && (names == Names::Any || is_localhost(name)),
     };
-    let is_here = address.is_loopback() || address.is_unspecified();
-    server.port == *port
-        && (*listens == Some(*address) || is_here && covers(*listens, Some(*address)))
+    server.port == *port && address_fits
 }
 
-/// Whether a server is the admin server. What a name stands for can change at
-/// any time, so a name may be.
+fn is_localhost(name: &str) -> bool {
+    name.trim_end_matches('.').eq_ignore_ascii_case("localhost")
+}
+
+/// Whether a server is the admin server, which is on loopback where there are
+/// no accounts.
 fn may_be_admin(config: &Config, server: &Server) -> bool {
     let is_here = match &server.address {
-        Host::Address(address) => {
-            address.is_loopback() || address.is_unspecified() || *address == config.admin.host
-        }
+        Host::Address(address) => address.is_loopback() || address.is_unspecified(),
         Host::Name(_) => true,
     };
     is_here && server.port == config.admin.port
@@ -197,6 +217,13 @@ mod tests {
         let chain = open_listener_to("127.0.0.1", 5000)
             + "[b]\ntype=server\naddress=127.0.0.1\nport=8989\n[t]\ntype=service\nservers=b\n\
                [m]\ntype=listener\nservice=t\naddress=127.0.0.1\nport=5000\n";
+        for address in ["0.0.0.0", "localhost", "some.name"] {
+            let other = chain.replacen("address=127.0.0.1", &format!("address={address}"), 1);
+            assert!(
+                faults(&other).contains("listener l: address must be a loopback address"),
+                "{address}"
+            );
+        }
         let faults_of_chain = faults(&chain);
         assert!(
             faults_of_chain.contains("listener l: address must be a loopback address"),
@@ -216,6 +243,14 @@ mod tests {
             faults(own)
         );
         assert_eq!(faults(&own.replace("port=4000\n[s]", "port=4001\n[s]")), "");
+        for address in ["0.0.0.0", "localhost"] {
+            let other = own
+                .replace("127.0.0.1", address)
+                .replace("service=s\n", "service=s\naddress=127.0.0.1\n");
+            assert!(faults(&other).contains("leads back to it"), "{address}");
+        }
+        // A database on another machine has the same port more often than not.
+        assert_eq!(faults(&own.replace("127.0.0.1", "db.example")), "");
         let round = "[a]\ntype=server\naddress=::1\nport=2\n[b]\ntype=server\naddress=0.0.0.0\nport=1\n\
                      [s]\ntype=service\nservers=a\n[t]\ntype=service\nservers=b\n\
                      [l]\ntype=listener\nservice=s\nport=1\n[m]\ntype=listener\nservice=t\nport=2\n";

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use super::support::daemon::{one_service, program};
 use super::support::http::{self, Answer, exchange};
@@ -397,6 +397,30 @@ fn accounts_that_cannot_be_trusted_stop_the_start_and_the_check() {
             "sessiond: {shown}: others must not be able to write it: chown it to root and chmod it to 0640"
         ));
     }
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+    // Only root can make it somebody else's.
+    if std::os::unix::fs::chown(&path, Some(1), None).is_ok() {
+        refused(&format!(
+            "sessiond: {shown}: others must not be able to write it: chown it to root and chmod it to 0640"
+        ));
+        std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+    }
+    // A pipe that nobody writes to.
+    std::fs::remove_file(&path).unwrap();
+    assert!(
+        Command::new("mkfifo")
+            .arg("-m")
+            .arg("600")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
+    refused(&format!(
+        "sessiond: cannot read {shown}: it is not a regular file"
+    ));
+    std::fs::remove_file(&path).unwrap();
+    directory.file("accounts", "");
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
     directory.file("accounts", "ops:admin:123\nops\n");
     refused(&format!(

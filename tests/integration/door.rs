@@ -4,19 +4,18 @@
 
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
-
-use sessiond::admin::Admin;
-use sessiond::config::Config;
-use sessiond::registry::Registry;
+use std::time::{Duration, Instant};
 
 use super::support::daemon::one_service;
 use super::support::hazard::{Before, honest};
 use super::support::http::{Answer, connect, exchange};
+use super::support::library::Library;
 use super::support::server::closed_port;
-use super::support::{Daemon, Document, PATIENCE, until};
+use super::support::{Daemon, Directory, Document, PATIENCE, until};
 
 fn daemon() -> Daemon {
     Daemon::start(&one_service(closed_port()))
@@ -238,17 +237,21 @@ fn an_idle_connection_is_closed_after_15_seconds() {
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
         let waited = begin.elapsed();
         assert!(
-            waited >= Duration::from_secs(15) && waited < Duration::from_secs(17),
+            waited >= Duration::from_secs(15) && waited < Duration::from_secs(18),
             "{waited:?}"
         );
     };
     thread::scope(|scope| {
-        scope.spawn(|| ends_after(connect(daemon.admin()), Instant::now()));
+        scope.spawn(|| {
+            let begin = Instant::now();
+            ends_after(connect(daemon.admin()), begin);
+        });
         scope.spawn(|| {
             let mut stream = BufReader::new(connect(daemon.admin()));
+            let begin = Instant::now();
             stream.get_mut().write_all(GET.as_bytes()).unwrap();
             assert_eq!(Answer::read(&mut stream, false).status, 200);
-            ends_after(stream.into_inner(), Instant::now());
+            ends_after(stream.into_inner(), begin);
         });
     });
 }
@@ -346,8 +349,10 @@ fn crowd(daemon: &Daemon, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
     (0..count)
         .map(|_| {
             let mut stream = connect(daemon.admin());
-            // It fails where the connection has been given up for a newer one.
-            let _ = stream.write_all(bytes);
+            rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 4096).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            // It fails where the connection has been given up for a newer one, and stops where no more is taken.
+            let _ = stream.write(bytes);
             stream
         })
         .collect()
@@ -359,7 +364,8 @@ fn withstands_a_crowd(daemon: &Daemon) {
     honest(daemon.admin());
     let mut slow = crowd(daemon, 500, b"G");
     honest(daemon.admin());
-    let never_reading = crowd(daemon, 100, GET.repeat(50).as_bytes());
+    // Their answers are more than the kernel keeps for somebody who does not read.
+    let never_reading = crowd(daemon, 100, GET.repeat(2000).as_bytes());
     honest(daemon.admin());
     for byte in &b"ET / H"[..] {
         for stream in &mut slow {
@@ -455,7 +461,11 @@ fn http_1_0_is_answered_and_closed_or_kept_where_it_asks_for_that() {
             .get_mut()
             .write_all(b"GET /v1/sessions/1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
             .unwrap();
-        assert_eq!(Answer::read(&mut stream, false).status, 200);
+        let answer = Answer::read(&mut stream, false);
+        assert_eq!(
+            (answer.status, answer.field("Connection")),
+            (200, Some("keep-alive"))
+        );
     }
 }
 
@@ -472,31 +482,6 @@ fn a_client_that_ends_its_stream_after_the_request_is_still_answered() {
         }
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     }
-}
-
-/// An admin server in this process, over a table that was filled by hand.
-fn library_with_sessions(
-    count: usize,
-) -> (
-    Arc<Registry>,
-    std::net::SocketAddr,
-    sessiond::admin::Running,
-) {
-    let config = format!("[maxscale]\nadmin_port=0\n{}", one_service(closed_port()));
-    let config = Config::parse("test", config.as_bytes()).unwrap();
-    let registry = Arc::new(Registry::new(&config, SystemTime::now()));
-    let remote = "192.0.2.7:4711".parse().unwrap();
-    for _ in 0..count {
-        registry.sessions.open_client(
-            &registry.topology.listeners[0],
-            Some(remote),
-            SystemTime::now(),
-            Instant::now(),
-        );
-    }
-    let admin = Admin::bind(&config.admin, Arc::clone(&registry)).unwrap();
-    let address = admin.address();
-    (registry, address, admin.start().unwrap())
 }
 
 /// The resident memory of this process, in KiB.
@@ -518,7 +503,8 @@ fn ask_for_the_list(address: std::net::SocketAddr, version: &str) -> BufReader<T
 
 #[test]
 fn a_long_list_comes_whole_in_chunks_or_until_the_end_and_head_is_its_head() {
-    let (_registry, address, running) = library_with_sessions(5000);
+    let library = Library::with_sessions(5000);
+    let address = library.address;
     let chunked = Answer::read(&mut ask_for_the_list(address, "1.1"), false);
     assert_eq!(chunked.field("Transfer-Encoding"), Some("chunked"));
     assert_eq!(chunked.document().elements("/data").len(), 5000);
@@ -548,33 +534,161 @@ fn a_long_list_comes_whole_in_chunks_or_until_the_end_and_head_is_its_head() {
     );
     stream.get_mut().write_all(GET.as_bytes()).unwrap();
     assert_eq!(Answer::read(&mut stream, false).status, 200);
-    running.stop();
+    library.stop();
 }
 
 #[test]
 fn a_long_list_to_a_slow_reader_costs_others_no_time_and_little_memory() {
-    let (_registry, address, running) = library_with_sessions(50_000);
+    // Memory is measured for a whole process, so it has one to itself.
+    const ALONE: &str = "SESSIOND_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let name = "door::a_long_list_to_a_slow_reader_costs_others_no_time_and_little_memory";
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let output = command
+            .args(["--exact", name, "--nocapture"])
+            .env(ALONE, "yes")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+        return;
+    }
+    let library = Library::with_sessions(50_000);
     // The first list warms up what is kept for all that follow.
-    drop(Answer::read(&mut ask_for_the_list(address, "1.1"), false));
+    drop(Answer::read(
+        &mut ask_for_the_list(library.address, "1.1"),
+        false,
+    ));
     let before = resident_memory();
 
-    let mut slow = ask_for_the_list(address, "1.1");
-    slow.fill_buf_at_least_once();
-    let mut fast = BufReader::new(connect(address));
-    let mut slowest = Duration::ZERO;
-    for _ in 0..500 {
+    // On a busy machine anything may take 20 ms once; so it has three tries.
+    let in_time = (0..3).any(|_| {
+        let mut slow = ask_for_the_list(library.address, "1.1");
+        slow.fill_buf_at_least_once();
+        let slowest = slowest_of_many_short_answers(&library);
+        let grown = resident_memory().saturating_sub(before);
+        assert!(grown < 4096, "{grown} KiB more");
+        let slow = Answer::read(&mut slow, false);
+        assert_eq!(slow.body.matches("\"type\":\"sessions\"").count(), 50_000);
+        slowest < Duration::from_millis(20)
+    });
+    assert!(in_time);
+    library.stop();
+}
+
+fn slowest_of_many_short_answers(library: &Library) -> Duration {
+    let mut fast = BufReader::new(connect(library.address));
+    let one = |_| {
         let begin = Instant::now();
         fast.get_mut().write_all(GET.as_bytes()).unwrap();
         assert_eq!(Answer::read(&mut fast, false).status, 200);
-        slowest = slowest.max(begin.elapsed());
-    }
-    assert!(slowest < Duration::from_millis(20), "{slowest:?}");
-    let grown = resident_memory().saturating_sub(before);
-    assert!(grown < 4096, "{grown} KiB more");
+        begin.elapsed()
+    };
+    (0..500).map(one).max().unwrap()
+}
 
-    let slow = Answer::read(&mut slow, false);
-    assert_eq!(slow.body.matches("\"type\":\"sessions\"").count(), 50_000);
-    running.stop();
+#[test]
+fn long_lists_one_after_the_other_on_one_connection_are_all_whole() {
+    let library = Library::with_sessions(400);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut stream = BufReader::new(connect(library.address));
+                let request = GET.replace("/v1/sessions/1", "/v1/sessions");
+                stream
+                    .get_mut()
+                    .write_all(request.repeat(300).as_bytes())
+                    .unwrap();
+                for _ in 0..300 {
+                    let answer = Answer::read(&mut stream, false);
+                    assert_eq!(answer.status, 200);
+                    assert!(answer.body.len() > 64 * 1024 && answer.body.ends_with("]}\n"));
+                }
+            });
+        }
+    });
+    library.stop();
+}
+
+#[test]
+fn clients_that_ask_without_a_pause_on_all_slots_lock_nobody_out() {
+    let directory = Directory::new();
+    let path = directory.path().join("admin.sock");
+    let daemon = Daemon::start(&format!(
+        "admin_socket={}\n{}",
+        path.display(),
+        one_service(closed_port())
+    ));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    let Ok(stream) = TcpStream::connect(daemon.admin()) else {
+                        continue;
+                    };
+                    stream
+                        .set_read_timeout(Some(Duration::from_secs(1)))
+                        .unwrap();
+                    let mut stream = BufReader::new(stream);
+                    // Always one request ahead; a connection that is ended is made again.
+                    let _ = stream.get_mut().write_all(GET.as_bytes());
+                    while !stop.load(Relaxed) && stream.get_mut().write_all(GET.as_bytes()).is_ok()
+                    {
+                        if Answer::try_read(&mut stream).is_none() {
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+        // They end with this, also where it fails.
+        let _stop = SetAtEnd(&stop);
+        for _ in 0..20 {
+            until("an answer beside those", || {
+                let mut stream = BufReader::new(TcpStream::connect(daemon.admin()).ok()?);
+                stream
+                    .get_ref()
+                    .set_read_timeout(Some(Duration::from_secs(1)))
+                    .ok()?;
+                stream.get_mut().write_all(GET.as_bytes()).ok()?;
+                Answer::try_read(&mut stream).map(|answer| assert_eq!(answer.status, 200))
+            });
+            // Over the unix socket there is always a slot.
+            let mut stream = BufReader::new(UnixStream::connect(&path).unwrap());
+            stream
+                .get_ref()
+                .set_read_timeout(Some(Duration::from_secs(1)))
+                .unwrap();
+            stream.get_mut().write_all(GET.as_bytes()).unwrap();
+            assert_eq!(Answer::try_read(&mut stream).unwrap().status, 200);
+        }
+    });
+}
+
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+#[test]
+fn a_refusal_of_a_head_request_is_its_head_alone() {
+    let daemon = daemon();
+    let all = exchange(
+        daemon.admin(),
+        b"HEAD / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
+    assert!(
+        all.starts_with("HTTP/1.1 501 ") && all.ends_with("\r\n\r\n"),
+        "{all}"
+    );
 }
 
 /// Waits for the first bytes of an answer and leaves the rest.
@@ -590,7 +704,8 @@ impl FirstBytes for BufReader<TcpStream> {
 
 #[test]
 fn the_fifth_long_answer_at_a_time_is_503_and_there_is_a_place_again_when_one_ends() {
-    let (_registry, address, running) = library_with_sessions(20_000);
+    let library = Library::with_sessions(20_000);
+    let address = library.address;
     let mut readers: Vec<_> = (0..4)
         .map(|_| {
             let mut reader = ask_for_the_list(address, "1.1");
@@ -628,12 +743,13 @@ fn the_fifth_long_answer_at_a_time_is_503_and_there_is_a_place_again_when_one_en
         readers.push(reader);
     }
     drop(readers);
-    running.stop();
+    library.stop();
 }
 
 #[test]
 fn a_long_answer_that_nobody_reads_is_cut_off_after_10_seconds() {
-    let (_registry, address, running) = library_with_sessions(20_000);
+    let library = Library::with_sessions(20_000);
+    let address = library.address;
     let begin = Instant::now();
     let mut deaf: Vec<_> = (0..4).map(|_| ask_for_the_list(address, "1.1")).collect();
     for reader in &mut deaf {
@@ -655,5 +771,5 @@ fn a_long_answer_that_nobody_reads_is_cut_off_after_10_seconds() {
         (reader.read_to_end(&mut all).is_err() || !all.ends_with(b"0\r\n\r\n")).then_some(())
     });
     assert!(cut_off.count() > 0);
-    running.stop();
+    library.stop();
 }

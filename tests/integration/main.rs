@@ -12,6 +12,7 @@ mod door;
 mod endings;
 mod house;
 mod mutation;
+mod query;
 mod relay;
 mod stopping;
 mod support;

@@ -126,6 +126,21 @@ impl Connection {
         )
     }
 
+    /// Whether it came over TCP.
+    pub(super) fn is_tcp(&self) -> bool {
+        matches!(self.client.peer, Peer::Tcp(..))
+    }
+
+    /// Whether its current answer is its last.
+    pub(super) fn is_retiring(&self) -> bool {
+        !self.client.keeps_alive()
+    }
+
+    /// Makes its current answer its last.
+    pub(super) fn retire(&self) {
+        self.client.close_after_answer();
+    }
+
     /// Whether it comes from that address.
     pub(super) fn is_from(&self, address: IpAddr) -> bool {
         matches!(self.client.peer, Peer::Tcp(remote, _) if remote.ip() == address)
@@ -270,11 +285,19 @@ impl Connection {
 
     /// Answers with an error document, the last thing that this connection gets.
     fn refuse(&mut self, refusal: &Refusal, now: Instant) {
+        let head_alone = self.buffer.trim_ascii_start().starts_with(b"HEAD ");
         self.buffer.clear();
         self.client.begin(false, Framing::Close, now);
         let reply = Reply::refuse(refusal, Layout::Compact);
-        self.client
-            .answer(reply.into_bytes(SystemTime::now(), false), now);
+        let bytes = if head_alone {
+            reply
+                .into_parts(SystemTime::now(), false, Framing::Close)
+                .0
+                .into_bytes()
+        } else {
+            reply.into_bytes(SystemTime::now(), false)
+        };
+        self.client.answer(bytes, now);
         self.enter(Phase::Answer, now, STALL_LIMIT);
     }
 

@@ -56,6 +56,12 @@ impl Inner {
         self.unsent.push_str("\r\n");
     }
 
+    /// Whether there is nothing to send.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
     /// Sends what there is to send. False where some is left until the socket
     /// has room again.
     pub(super) fn flush(&mut self) -> Result<bool, Errno> {

@@ -46,6 +46,15 @@ const INNER: Token = Token(1);
 const FIRST_LISTENER: usize = 2;
 const FIRST_CLIENT: usize = 4;
 
+/// The place of the TCP listener among the listeners; the unix socket's is behind it.
+const TCP: usize = 0;
+
+/// Which part of the slots is kept for clients of the unix socket: an eighth.
+const UNIX_PART: usize = 8;
+
+/// How many clients a listener accepts before those that are here have their turn.
+const BURST: usize = 64;
+
 /// What the kernel may hold for a client that does not read: enough for any
 /// answer that is not long, and for a long one to flow.
 const SEND_BUFFER: usize = 256 * 1024;
@@ -69,7 +78,6 @@ pub(super) struct Door {
     /// Slots of clients that left in this turn; its events may still name them.
     left: Vec<usize>,
     next_number: u64,
-    accept_paused: Option<Instant>,
     /// Whether the log knows that there is nothing left to accept with.
     shortage_told: bool,
     now: Instant,
@@ -79,6 +87,22 @@ struct Listener {
     listening: Listening,
     /// Clients may be waiting to be accepted.
     ready: bool,
+    /// Until when it accepts none.
+    paused: Option<Instant>,
+}
+
+impl Listener {
+    fn new(listening: Listening) -> Self {
+        Self {
+            listening,
+            ready: false,
+            paused: None,
+        }
+    }
+
+    fn can_accept(&self) -> bool {
+        self.ready && self.paused.is_none()
+    }
 }
 
 /// Another thread's way to the door.
@@ -136,7 +160,6 @@ impl Door {
             clients_at_most: parameters.max_connections,
             left: Vec::new(),
             next_number: 0,
-            accept_paused: None,
             shortage_told: false,
             now: Instant::now(),
         })
@@ -184,13 +207,16 @@ impl Door {
 
     /// How long the next wait may be.
     fn timeout(&self) -> Option<Duration> {
+        if self.listeners.iter().any(Listener::can_accept) {
+            return Some(Duration::ZERO);
+        }
         let connections = self
             .connections
             .iter()
             .filter_map(|(_, connection)| connection.as_ref());
         let next = connections
             .map(|connection| connection.check_at)
-            .chain(self.accept_paused)
+            .chain(self.listeners.iter().filter_map(|listener| listener.paused))
             .min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
@@ -264,72 +290,103 @@ impl Door {
     }
 
     fn accept(&mut self) {
-        if self.accept_paused.is_some_and(|until| until > self.now) {
-            return;
-        }
-        self.accept_paused = None;
         for index in 0..self.listeners.len() {
-            while self.listeners[index].ready && self.accept_paused.is_none() {
-                self.accept_one(index);
+            let listener = &mut self.listeners[index];
+            listener.paused = listener.paused.filter(|until| *until > self.now);
+            for _ in 0..BURST {
+                if self.listeners[index].can_accept() {
+                    self.accept_one(index);
+                }
             }
         }
     }
 
     fn accept_one(&mut self, index: usize) {
-        if self.is_full() && self.most_dispensable().is_none() {
-            // All are being answered right now, which takes no time.
-            self.accept_paused = Some(self.now + BUSY_PAUSE);
+        if self.is_full(index) && self.most_dispensable(index).is_none() {
+            // All are busy. They keep their slots for this answer, but one of them no longer.
+            self.retire_the_oldest();
+            self.listeners[index].paused = Some(self.now + BUSY_PAUSE);
             return;
         }
         match self.listeners[index].listening.accept() {
             Ok(accepted) => {
                 self.shortage_told = false;
-                self.admit(accepted);
+                self.admit(index, accepted);
             }
             Err(Errno::AGAIN) => self.listeners[index].ready = false,
-            // Whoever is waiting gives up a descriptor for whoever comes.
-            Err(errno) if socket::is_shortage(errno) => {
-                if let Some(slot) = self.most_dispensable() {
-                    self.remove(slot);
-                } else {
-                    if !std::mem::replace(&mut self.shortage_told, true) {
-                        log::warn!("cannot accept an admin client: {errno}");
-                    }
-                    self.accept_paused = Some(self.now + SHORTAGE_PAUSE);
-                }
-            }
             // The client was gone before it was accepted; the next one may be there.
-            Err(_) => {}
+            Err(Errno::CONNABORTED | Errno::PROTO | Errno::INTR) => {}
+            Err(errno) => {
+                // Whoever is waiting gives up a descriptor for whoever comes.
+                if let Some(slot) = self
+                    .most_dispensable(index)
+                    .filter(|_| socket::is_shortage(errno))
+                {
+                    self.remove(slot);
+                    return;
+                }
+                if !std::mem::replace(&mut self.shortage_told, true) {
+                    log::warn!("cannot accept an admin client: {errno}");
+                }
+                self.listeners[index].paused = Some(self.now + SHORTAGE_PAUSE);
+            }
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.connections.len() - self.left.len() >= self.clients_at_most
+    /// Whether a listener's clients have all the slots that they may have.
+    /// Those who come over the unix socket have some to themselves.
+    fn is_full(&self, index: usize) -> bool {
+        let has_unix_socket = self.listeners.len() > 1;
+        let kept_free = if has_unix_socket && index == TCP {
+            self.clients_at_most / UNIX_PART
+        } else {
+            0
+        };
+        self.connections.len() - self.left.len() >= self.clients_at_most - kept_free
     }
 
     /// The slot of the client that can best be done without: the one that has
     /// waited longest without a whole request, or else the one that has not
-    /// read its answer for longest. `None` where all are at work.
-    fn most_dispensable(&self) -> Option<usize> {
+    /// read its answer for longest. `None` where all are at work. Nobody of the
+    /// unix socket makes room for somebody of TCP.
+    fn most_dispensable(&self, index: usize) -> Option<usize> {
         let dispensable = self.connections.iter().filter_map(|(slot, connection)| {
-            let rank = connection
+            let connection = connection
                 .as_ref()
-                .and_then(|connection| connection.dispensable(self.now));
+                .filter(|connection| index != TCP || connection.is_tcp())?;
+            let rank = connection.dispensable(self.now);
             rank.map(|rank| (rank, slot))
         });
         dispensable.min().map(|(_, slot)| slot)
     }
 
-    fn admit(&mut self, accepted: Accepted) {
-        let peer = match accepted.remote {
-            None => Peer::Unix,
-            Some(remote) => Peer::Tcp(remote, self.local_address(&accepted)),
+    /// Makes the current answer the last one for the client that has been here
+    /// longest, so that nobody can keep all slots by asking without a pause.
+    fn retire_the_oldest(&mut self) {
+        let connections = self
+            .connections
+            .iter_mut()
+            .filter_map(|(_, connection)| connection.as_mut());
+        if let Some(oldest) = connections
+            .filter(|connection| !connection.is_retiring())
+            .min_by_key(|connection| connection.number().0)
+        {
+            oldest.retire();
+        }
+    }
+
+    fn admit(&mut self, index: usize, accepted: Accepted) {
+        let peer = match (index, accepted.remote) {
+            (TCP, Some(remote)) => Peer::Tcp(remote, self.local_address(&accepted)),
+            // A TCP client without an address has left already.
+            (TCP, None) => return,
+            _ => Peer::Unix,
         };
         if self.has_its_share(&peer) {
             return;
         }
-        if self.is_full()
-            && let Some(slot) = self.most_dispensable()
+        if self.is_full(index)
+            && let Some(slot) = self.most_dispensable(index)
         {
             self.remove(slot);
         }
@@ -443,10 +500,7 @@ fn listen(parameters: &config::Admin) -> Result<Vec<Listener>, StartError> {
         Listening::tcp(address).map_err(|cause| StartError::Listen(address.to_string(), cause))?;
     let limited = tcp.limit_send_buffers(SEND_BUFFER);
     limited.map_err(|cause| StartError::Listen(address.to_string(), cause))?;
-    let mut listeners = vec![Listener {
-        listening: tcp,
-        ready: false,
-    }];
+    let mut listeners = vec![Listener::new(tcp)];
     if let Some(AdminSocket {
         path,
         mode,
@@ -461,10 +515,83 @@ fn listen(parameters: &config::Admin) -> Result<Vec<Listener>, StartError> {
         };
         let unix = Listening::unix(path, &permissions);
         let unix = unix.map_err(|cause| StartError::Listen(path.display().to_string(), cause))?;
-        listeners.push(Listener {
-            listening: unix,
-            ready: false,
-        });
+        listeners.push(Listener::new(unix));
     }
     Ok(listeners)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+    use crate::config::Config;
+
+    fn door() -> (Door, InnerDirectory, UnixListener) {
+        let inner = InnerDirectory::new().unwrap();
+        let tiny_http = UnixListener::bind(inner.socket()).unwrap();
+        let config = Config::parse("test", b"[maxscale]\nadmin_port=0\n").unwrap();
+        (
+            Door::bind(&config.admin, inner.socket()).unwrap(),
+            inner,
+            tiny_http,
+        )
+    }
+
+    fn arrive(door: &mut Door, remote: &str) -> UnixStream {
+        let (client, ours) = UnixStream::pair().unwrap();
+        door.admit(
+            TCP,
+            Accepted {
+                fd: ours.into(),
+                remote: Some(remote.parse().unwrap()),
+            },
+        );
+        client
+    }
+
+    #[test]
+    fn one_address_of_another_machine_has_a_quarter_of_the_slots_and_loopback_all() {
+        let (mut door, _inner, _tiny_http) = door();
+        let mut clients: Vec<UnixStream> =
+            (0..20).map(|_| arrive(&mut door, "192.0.2.7:1")).collect();
+        assert_eq!(door.connections.len(), 16);
+        clients.extend((0..20).map(|_| arrive(&mut door, "192.0.2.8:1")));
+        assert_eq!(door.connections.len(), 32);
+        clients.extend((0..32).map(|_| arrive(&mut door, "127.0.0.1:1")));
+        assert_eq!(door.connections.len(), 64);
+    }
+
+    #[test]
+    fn an_answer_that_takes_a_minute_ends_the_connection() {
+        let (mut door, _inner, _tiny_http) = door();
+        let mut client = arrive(&mut door, "127.0.0.1:1");
+        io::Write::write_all(&mut client, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let begin = door.now;
+        let mut events = Events::with_capacity(8);
+        while door.inner.is_idle() {
+            door.poll
+                .poll(&mut events, Some(Duration::from_secs(20)))
+                .unwrap();
+            for event in events
+                .iter()
+                .filter(|event| event.token().0 >= FIRST_CLIENT)
+            {
+                let connection = door.connections[event.token().0 - FIRST_CLIENT]
+                    .as_mut()
+                    .unwrap();
+                connection.note(event);
+                connection.serve(&mut door.inner, "localhost", begin);
+            }
+        }
+        let connection = door.connections[0].as_mut().unwrap();
+        assert_eq!(
+            connection.expire(begin + Duration::from_secs(59)),
+            connection::Step::Stay
+        );
+        assert_eq!(
+            connection.expire(begin + Duration::from_secs(60)),
+            connection::Step::Leave
+        );
+    }
 }

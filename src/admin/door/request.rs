@@ -47,16 +47,18 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>, Refusal> {
     let mut lines = Lines { bytes, at: 0 };
     let mut line = lines.next(too_long_line)?;
     // One empty line before a request is left over from the one before (RFC 9112, section 2.2).
-    if line == Some("") {
+    if line == Some(b"") {
         line = lines.next(too_long_line)?;
     }
     let Some(line) = line else { return Ok(None) };
+    let line = std::str::from_utf8(line)
+        .map_err(|_| bad("the request line has other than ASCII characters"))?;
     let request_line = RequestLine::parse(line)?;
     let mut fields = Fields::default();
     loop {
         match lines.next(too_long_head)? {
             None => return Ok(None),
-            Some("") => break,
+            Some(b"") => break,
             Some(line) => fields.add(line)?,
         }
     }
@@ -71,7 +73,7 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// The next line without its end; `None` where it is not whole yet.
-    fn next(&mut self, too_long: fn() -> Refusal) -> Result<Option<&'a str>, Refusal> {
+    fn next(&mut self, too_long: fn() -> Refusal) -> Result<Option<&'a [u8]>, Refusal> {
         let rest = &self.bytes[self.at..];
         let end = rest
             .iter()
@@ -96,10 +98,7 @@ impl<'a> Lines<'a> {
             return Err(too_long());
         }
         self.at += line.len() + 2;
-        // Names of programs in other scripts are common in `User-Agent`; they are not looked at.
-        std::str::from_utf8(line)
-            .map(Some)
-            .map_err(|_| bad("the head of the request is not UTF-8 text"))
+        Ok(Some(line))
     }
 }
 
@@ -219,19 +218,40 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn add(&mut self, line: &'a str) -> Result<(), Refusal> {
+    fn add(&mut self, line: &'a [u8]) -> Result<(), Refusal> {
         self.count += 1;
         if self.count > MAX_FIELDS {
             return Err(Refusal::HeadTooLarge(format!(
                 "the request has more than {MAX_FIELDS} header fields"
             )));
         }
-        if line.starts_with([' ', '\t']) {
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
             return Err(bad("a header field is folded over two lines"));
         }
-        let Some((name, value)) = line.split_once(':').filter(|(name, _)| is_token(name)) else {
+        let colon = line
+            .iter()
+            .position(|&byte| byte == b':')
+            .unwrap_or(line.len());
+        let name = std::str::from_utf8(&line[..colon])
+            .ok()
+            .filter(|name| is_token(name));
+        let (Some(name), Some(value)) = (name, line.get(colon + 1..)) else {
             return Err(bad("a header field is not a name, a colon and a value"));
         };
+        if !is_read(name) {
+            // Whatever it says, in whichever characters, nobody looks at it.
+            return Ok(());
+        }
+        let value = std::str::from_utf8(value).ok().filter(|value| {
+            value
+                .bytes()
+                .all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
+        });
+        let value = value.ok_or_else(|| {
+            bad(format!(
+                "the header field {name} has other than visible ASCII characters"
+            ))
+        })?;
         let value = value.trim_matches([' ', '\t']);
         let once = |place: &mut Option<&'a str>| match place.replace(value) {
             None => Ok(()),
@@ -247,7 +267,7 @@ impl<'a> Fields<'a> {
                 {
                     return Err(bad("the header field Authorization is there twice"));
                 }
-                self.forward(AUTHORIZATION, value)?;
+                self.forwarded.push((AUTHORIZATION, value));
             }
             "content-length" => once(&mut self.content_length)?,
             "expect" => once(&mut self.expect)?,
@@ -262,35 +282,36 @@ impl<'a> Fields<'a> {
                 }
             }
             other => {
-                if let Some(name) = FORWARDED
+                let known = FORWARDED
                     .into_iter()
-                    .find(|name| name.eq_ignore_ascii_case(other))
-                {
-                    self.forward(name, value)?;
-                }
+                    .find(|name| name.eq_ignore_ascii_case(other));
+                self.forwarded.extend(known.map(|name| (name, value)));
             }
         }
-        Ok(())
-    }
-
-    /// Keeps a field for the handlers. tiny_http ends its connection at a value
-    /// that is not ASCII, and with it those of all clients.
-    fn forward(&mut self, name: &'static str, value: &'a str) -> Result<(), Refusal> {
-        if !value
-            .bytes()
-            .all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
-        {
-            return Err(bad(format!(
-                "the header field {name} has other than visible ASCII characters"
-            )));
-        }
-        self.forwarded.push((name, value));
         Ok(())
     }
 }
 
 /// The login of a request.
 pub const AUTHORIZATION: &str = "Authorization";
+
+/// Whether a field is looked at, here or by a handler. tiny_http ends its
+/// connection at a value that is not ASCII, and with it those of all clients, so
+/// what is looked at must be.
+fn is_read(name: &str) -> bool {
+    const READ_HERE: [&str; 6] = [
+        "Host",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Expect",
+        "Connection",
+        AUTHORIZATION,
+    ];
+    READ_HERE
+        .into_iter()
+        .chain(FORWARDED)
+        .any(|known| known.eq_ignore_ascii_case(name))
+}
 
 /// What else of a request's header the handlers may read.
 const FORWARDED: [&str; 5] = [
@@ -482,6 +503,7 @@ mod tests {
             ("Host: a\r\nAuthorization: Bearer é", 400),
             ("Host: a\r\nAccept: é", 400),
             ("Host: a\r\nUser-Agent: é", 200),
+            ("Hést: a", 400),
             ("Host: a\r\nExpect: 100-Continue", 200),
             ("Host: a\r\nExpect: 200-ok", 417),
         ] {
@@ -522,6 +544,11 @@ mod tests {
         assert_eq!(status(b"\x16\x03\x01"), 400);
         assert_eq!(status(b"GET / HTTP/1.1\n"), 400);
         assert_eq!(status(b"\xff\r\n"), 400);
+        assert_eq!(
+            status(b"GET / HTTP/1.1\r\nHost: a\r\nCookie: \xe9\r\n\r\n"),
+            200
+        );
+        assert_eq!(status(b"GET / HTTP/1.1\r\nHost: \xe9\r\n\r\n"), 400);
     }
 
     #[test]

@@ -74,4 +74,12 @@ impl Document {
             other => panic!("{pointer} is not an array but {other:?}"),
         }
     }
+
+    /// The names of an object's members, sorted.
+    pub fn members(&self, pointer: &str) -> Vec<String> {
+        match self.value(pointer) {
+            Value::Object(object) => object.keys().cloned().collect(),
+            other => panic!("{pointer} is not an object but {other:?}"),
+        }
+    }
 }

@@ -43,6 +43,22 @@ impl Answer {
         answer
     }
 
+    /// Reads an answer, unless the connection ends before it is whole.
+    pub fn try_read(stream: &mut impl BufRead) -> Option<Self> {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") {
+            if stream.read_until(b'\n', &mut bytes).ok()? == 0 {
+                return None;
+            }
+        }
+        let head = Self::read(&mut &bytes[..], true);
+        let length: usize = head.field("Content-Length")?.parse().ok()?;
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).ok()?;
+        bytes.extend(body);
+        Some(Self::read(&mut &bytes[..], false))
+    }
+
     pub fn field(&self, name: &str) -> Option<&str> {
         self.head
             .lines()

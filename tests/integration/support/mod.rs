@@ -5,6 +5,7 @@ pub mod directory;
 pub mod document;
 pub mod hazard;
 pub mod http;
+pub mod library;
 pub mod mariadb;
 pub mod process;
 pub mod random;
