@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::thread::{self, JoinHandle};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tiny_http::{Request, Server};
 
@@ -117,7 +117,8 @@ impl Admin {
         let inner = InnerDirectory::new().map_err(StartError::Inner)?;
         let server = Server::http_unix(&inner.socket())
             .map_err(|cause| StartError::Inner(io::Error::other(cause.to_string())))?;
-        let door = Door::bind(parameters, inner.socket())?;
+        let mut door = Door::bind(parameters, inner.socket())?;
+        shake_hands(&mut door, &server).map_err(StartError::Inner)?;
         let address = door
             .address()
             .unwrap_or(SocketAddr::new(parameters.host, parameters.port));
@@ -202,6 +203,20 @@ impl Admin {
         })
     }
 }
+
+/// Makes sure that tiny_http has taken up the inner connection: it does so in
+/// its own time, and panics where there is no descriptor left by then.
+fn shake_hands(door: &mut Door, server: &Server) -> io::Result<()> {
+    door.greet()?;
+    match server.recv_timeout(HANDSHAKE_LIMIT)? {
+        Some(request) => drop(request.into_writer()),
+        None => return Err(io::Error::other("tiny_http does not answer")),
+    }
+    Ok(())
+}
+
+/// It takes less than a millisecond, unless the machine stands still.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 impl Running {
     /// Reads the accounts again, where there are any.

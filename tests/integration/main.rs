@@ -5,13 +5,17 @@
 
 mod access;
 mod admin;
+mod conditions;
 mod configuration;
+mod crawl;
 mod databases;
 mod documents;
 mod door;
 mod endings;
 mod house;
+mod maxctrl;
 mod mutation;
+mod property;
 mod query;
 mod relay;
 mod stopping;

@@ -41,6 +41,14 @@ impl Inner {
         })
     }
 
+    /// Sends a request of nobody, which shows whoever receives it that tiny_http
+    /// has taken up the connection, with all the descriptors that it needs.
+    pub(super) fn greet(&mut self) -> Result<(), Errno> {
+        self.unsent
+            .push_str("OPTIONS / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.flush().map(|_| ())
+    }
+
     /// Adds a request to those that [`Self::flush`] sends.
     pub(super) fn forward(&mut self, head: &Head<'_>, host: &str, client: ClientNumber) {
         let Head { method, target, .. } = head;

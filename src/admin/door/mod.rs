@@ -165,6 +165,11 @@ impl Door {
         })
     }
 
+    /// Sends tiny_http the first request, which is nobody's.
+    pub(super) fn greet(&mut self) -> io::Result<()> {
+        Ok(self.inner.greet()?)
+    }
+
     /// Where it listens for TCP clients.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.listeners
