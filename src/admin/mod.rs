@@ -40,7 +40,6 @@ use access::Access;
 use client::{Client, Clients};
 use door::{Door, InnerDirectory};
 use handlers::Context;
-use negotiation::MediaType;
 use precondition::{Outcome, Preconditions};
 use refusal::Refusal;
 use reply::{Body, Reply};
@@ -360,7 +359,9 @@ fn read(
     context: &Context,
 ) -> Result<Reply, Refusal> {
     let found = context.find(route)?;
-    let media_type = MediaType::for_accept(door::list(request, "Accept").as_deref())
+    let accept = door::list(request, "Accept");
+    let media_type = found
+        .media_type(accept.as_deref())
         .ok_or(Refusal::NotAcceptable)?;
     let query = Query::parse(query, found.accepts()).map_err(Refusal::BadParameter)?;
     let validators = context.validators(&found);

@@ -8,6 +8,8 @@ use crate::jsonapi::decode_percent;
 pub(super) enum Route {
     /// `/` and `/v1`: the program itself.
     Root,
+    /// `/v1/openapi.json`.
+    OpenApi,
     /// `/v1/sessions` and the like.
     Collection(Kind),
     /// `/v1/sessions/:id` and the like, with the id as it was given.
@@ -53,6 +55,7 @@ impl Route {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let found = match segments[..] {
             ["" | "v1"] => Some(Self::Root),
+            ["v1", "openapi.json"] => Some(Self::OpenApi),
             ["v1", kind] => Kind::parse(kind).map(Self::Collection),
             ["v1", kind, id] if !id.is_empty() => {
                 Kind::parse(kind).map(|kind| Self::One(kind, id.to_owned()))
@@ -64,7 +67,7 @@ impl Route {
         found.ok_or_else(|| {
             Refusal::NotFound(format!(
                 "nothing is at {path}; there are /v1, /v1/sessions, /v1/services, /v1/servers, /v1/listeners, \
-                 and each of these with an id behind it"
+                 and each of these with an id behind it; /v1/openapi.json describes them"
             ))
         })
     }
@@ -72,9 +75,11 @@ impl Route {
     /// The methods that it has, as the `Allow` header lists them.
     pub(super) fn allow(&self) -> &'static str {
         match self {
-            Self::Root | Self::Collection(_) | Self::One(..) | Self::Relationship(..) => {
-                "GET, HEAD, OPTIONS"
-            }
+            Self::Root
+            | Self::OpenApi
+            | Self::Collection(_)
+            | Self::One(..)
+            | Self::Relationship(..) => "GET, HEAD, OPTIONS",
         }
     }
 }
@@ -90,6 +95,7 @@ mod tests {
             ("/", Ok(Route::Root)),
             ("/v1", Ok(Route::Root)),
             ("/v1/", Ok(Route::Root)),
+            ("/v1/openapi.json", Ok(Route::OpenApi)),
             ("/v1/sessions", Ok(Route::Collection(Kind::Sessions))),
             ("/v1/servers/", Ok(Route::Collection(Kind::Servers))),
             ("/%76%31/%73essions", Ok(Route::Collection(Kind::Sessions))),

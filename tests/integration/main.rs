@@ -15,6 +15,7 @@ mod endings;
 mod house;
 mod maxctrl;
 mod mutation;
+mod openapi;
 mod property;
 mod query;
 mod relay;

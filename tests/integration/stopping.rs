@@ -116,8 +116,8 @@ fn a_log_that_nobody_reads_keeps_nobody_waiting() {
     );
     // Standard error is a pipe that is full already.
     let (reader, writer) = std::io::pipe().unwrap();
-    let filler = writer.try_clone().unwrap();
-    let filling = std::thread::spawn(move || (&filler).write(&vec![b'x'; 10_000_000]));
+    let room = rustix::pipe::fcntl_getpipe_size(&writer).unwrap();
+    (&writer).write_all(&vec![b'x'; room]).unwrap();
     let mut command = program();
     command
         .arg("--config")
@@ -144,13 +144,6 @@ fn a_log_that_nobody_reads_keeps_nobody_waiting() {
     );
     assert_eq!(status.code(), Some(0));
     drop(reader);
-    // The pipe broke while it was being filled.
-    assert!(
-        filling
-            .join()
-            .unwrap()
-            .is_ok_and(|written| written < 10_000_000)
-    );
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! conditions can be checked before anything is written.
 
 mod listeners;
+mod openapi;
 mod relationship;
 mod root;
 mod servers;
@@ -15,6 +16,7 @@ mod sessions;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::negotiation::MediaType;
 use super::precondition::Validators;
 use super::refusal::Refusal;
 use super::reply::{PIECE, Piece, Reply};
@@ -39,6 +41,7 @@ pub(super) struct Context {
 /// Something that there is.
 pub(super) enum Found {
     Root,
+    OpenApi,
     Sessions,
     Services,
     Servers,
@@ -56,6 +59,7 @@ impl Context {
     pub(super) fn find(&self, route: &Route) -> Result<Found, Refusal> {
         match route {
             Route::Root => Ok(Found::Root),
+            Route::OpenApi => Ok(Found::OpenApi),
             Route::Collection(Kind::Sessions) => Ok(Found::Sessions),
             Route::Collection(Kind::Services) => Ok(Found::Services),
             Route::Collection(Kind::Servers) => Ok(Found::Servers),
@@ -128,6 +132,7 @@ impl Context {
         let topology = &self.registry.topology;
         match found {
             Found::Root => Reply::document(root::document(self, &query, &view)),
+            Found::OpenApi => Reply::document(openapi::document(&query)),
             Found::Sessions => collection(self.registry.sessions.snapshot(), query, view),
             Found::Services => collection(
                 topology
@@ -184,6 +189,7 @@ impl Context {
         };
         match found {
             Found::Root => ("root", never),
+            Found::OpenApi => ("openapi", never),
             Found::Sessions => ("sessions", self.registry.sessions.last_change()),
             Found::Session(session) => ("session", session.last_change()),
             Found::Servers => ("servers", self.registry.topology.server_changes.last()),
@@ -201,13 +207,22 @@ impl Found {
     /// Which parameters it takes.
     pub(super) fn accepts(&self) -> Accepts {
         match self {
-            Self::Root | Self::Relationship(..) => Accepts::Layout,
+            Self::Root | Self::OpenApi | Self::Relationship(..) => Accepts::Layout,
             Self::Sessions | Self::Services | Self::Servers | Self::Listeners => {
                 Accepts::Collection
             }
             Self::Session(_) | Self::Service(_) | Self::Server(_) | Self::Listener(_) => {
                 Accepts::Resource
             }
+        }
+    }
+
+    /// The media type for an `Accept` header; `None` where there is none that it accepts.
+    pub(super) fn media_type(&self, accept: Option<&str>) -> Option<MediaType> {
+        match self {
+            // It is no document of JSON:API, whatever is asked for.
+            Self::OpenApi => Some(MediaType::Json),
+            _ => MediaType::for_accept(accept),
         }
     }
 
