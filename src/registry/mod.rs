@@ -6,6 +6,7 @@
 //! are no sockets here and no JSON, and nothing here reads a clock: whoever
 //! changes something says what time it is.
 
+mod activity;
 mod change;
 mod session;
 mod table;
@@ -20,7 +21,7 @@ pub use change::{Change, Changes};
 pub use session::{BackendConnection, Client, CloseReason, Session, SessionId, SessionState};
 pub use table::SessionTable;
 pub use topology::{Lease, Listener, Server, Service, Topology};
-pub use traffic::Traffic;
+pub use traffic::{Passed, Traffic};
 
 /// Everything that the relay and the admin server share.
 #[derive(Debug)]

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::activity::Activity;
 use super::change::{Change, Changes};
 use super::topology::{Listener, Server, Service};
-use super::traffic::Traffic;
+use super::traffic::{Passed, Traffic};
 use crate::lock::lock;
 
 /// The number of a session: from 1 upwards, never used twice.
@@ -210,14 +211,18 @@ impl Session {
         self.note_change(now);
     }
 
-    /// Counts bytes that passed between its client and a server.
-    pub fn count(&self, server: &Server, from_client: u64, to_client: u64, now: Instant) {
+    /// Counts what has passed between its client and a server.
+    pub fn count(&self, server: &Server, passed: Passed, now: Instant) {
         let Some(client) = &self.client else { return };
-        client.traffic.add(from_client, to_client);
-        self.service().traffic.add(from_client, to_client);
-        server.traffic.add(from_client, to_client);
-        let since = u64::try_from(client.alive(now).as_millis()).unwrap_or(u64::MAX);
-        client.last_io.store(since, Relaxed);
+        client.traffic.add(passed);
+        self.service().traffic.add(passed);
+        server.traffic.add(passed);
+        let alive = client.alive(now);
+        client.activity.count(alive.as_secs(), passed.operations);
+        client.last_io.store(
+            u64::try_from(alive.as_millis()).unwrap_or(u64::MAX),
+            Relaxed,
+        );
     }
 
     /// When it last changed in anything but clocks and counters.
@@ -246,6 +251,7 @@ pub struct Client {
     /// Milliseconds from `opened` to the last byte.
     last_io: AtomicU64,
     traffic: Traffic,
+    activity: Activity,
     data_plane_memory: AtomicUsize,
     connections: Mutex<Vec<BackendConnection>>,
 }
@@ -257,6 +263,7 @@ impl Client {
             opened: now,
             last_io: AtomicU64::new(0),
             traffic: Traffic::default(),
+            activity: Activity::default(),
             data_plane_memory: AtomicUsize::new(0),
             connections: Mutex::default(),
         }
@@ -279,6 +286,12 @@ impl Client {
     pub fn idle(&self, now: Instant) -> Duration {
         self.alive(now)
             .saturating_sub(Duration::from_millis(self.last_io.load(Relaxed)))
+    }
+
+    /// How many reads and writes there were in the last 30 seconds.
+    #[must_use]
+    pub fn activity(&self, now: Instant) -> u64 {
+        self.activity.sum(self.alive(now).as_secs())
     }
 
     /// The bytes that have passed.

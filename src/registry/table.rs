@@ -222,7 +222,13 @@ mod tests {
             (session.last_change().version, table.last_change().version),
             (1, 2)
         );
-        session.count(&topology.servers[0], 1, 2, Instant::now());
+        let passed = crate::registry::Passed {
+            from_client: 1,
+            to_client: 2,
+            operations: 4,
+        };
+        session.count(&topology.servers[0], passed, Instant::now());
+        assert_eq!(session.client().unwrap().activity(Instant::now()), 4);
         assert_eq!(
             (session.last_change().version, table.last_change().version),
             (1, 2)

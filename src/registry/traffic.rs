@@ -3,6 +3,17 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// What has passed through a session since the last time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Bytes that were sent on to servers.
+    pub from_client: u64,
+    /// Bytes that were sent on to the client.
+    pub to_client: u64,
+    /// How many reads and writes that took.
+    pub operations: u16,
+}
+
 /// Counts bytes, as seen from the clients.
 #[derive(Debug, Default)]
 pub struct Traffic {
@@ -23,8 +34,8 @@ impl Traffic {
         self.to_clients.load(Relaxed)
     }
 
-    pub(super) fn add(&self, from_clients: u64, to_clients: u64) {
-        self.from_clients.fetch_add(from_clients, Relaxed);
-        self.to_clients.fetch_add(to_clients, Relaxed);
+    pub(super) fn add(&self, passed: Passed) {
+        self.from_clients.fetch_add(passed.from_client, Relaxed);
+        self.to_clients.fetch_add(passed.to_client, Relaxed);
     }
 }

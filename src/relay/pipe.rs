@@ -99,6 +99,8 @@ pub(super) enum End {
 pub(super) struct Pumped {
     /// Bytes that the sink took.
     pub(super) bytes: u64,
+    /// How many reads and writes moved something.
+    pub(super) operations: u16,
     /// What ended meanwhile.
     pub(super) end: Option<End>,
     /// It stopped to be fair, not for want of bytes or room. No event will follow.
@@ -115,6 +117,12 @@ struct Moved {
 enum Failed {
     Source(Errno),
     Sink,
+}
+
+impl Pumped {
+    fn count(&mut self, operations: u16) {
+        self.operations = self.operations.saturating_add(operations);
+    }
 }
 
 impl Pipe {
@@ -182,7 +190,7 @@ impl Pipe {
         let mut pumped = Pumped::default();
         let mut read = 0;
         loop {
-            if self.send_kept(sink, scratch, &mut pumped.bytes).is_err() {
+            if self.send_kept(sink, scratch, &mut pumped).is_err() {
                 self.fail(&mut pumped, scratch);
             }
             if self.stage == Stage::Ending && self.kept.is_empty() {
@@ -202,6 +210,7 @@ impl Pipe {
                 Ok(moved) => {
                     read += moved.read;
                     pumped.bytes += moved.sent;
+                    pumped.count(1 + u16::from(moved.sent > 0));
                 }
                 Err(Failed::Source(Errno::AGAIN)) => self.readable = false,
                 Err(Failed::Source(_)) => self.end(End::SourceFailed, &mut pumped),
@@ -261,12 +270,13 @@ impl Pipe {
         &mut self,
         sink: BorrowedFd<'_>,
         scratch: &mut Scratch,
-        sent: &mut u64,
+        pumped: &mut Pumped,
     ) -> Result<(), Errno> {
         while self.writable && !self.kept.is_empty() {
             match socket::write(sink, &self.kept[self.taken..]) {
                 Ok(length) => {
-                    *sent += length as u64;
+                    pumped.bytes += length as u64;
+                    pumped.count(1);
                     self.taken += length;
                     if self.taken == self.kept.len() {
                         self.release(scratch);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 
 use super::pipe::{End, Kind, Pipe, Scratch};
-use crate::registry::{self, CloseReason, Lease, Server};
+use crate::registry::{self, CloseReason, Lease, Passed, Server};
 
 /// How long the rest may take that is still to be delivered when one side's
 /// connection has broken.
@@ -148,8 +148,13 @@ impl Session {
         let down = self
             .server_to_client
             .pump(server.as_fd(), self.client.as_fd(), scratch);
-        if up.bytes + down.bytes > 0 {
-            self.record.count(lease.server(), up.bytes, down.bytes, now);
+        let passed = Passed {
+            from_client: up.bytes,
+            to_client: down.bytes,
+            operations: up.operations.saturating_add(down.operations),
+        };
+        if passed != Passed::default() {
+            self.record.count(lease.server(), passed, now);
         }
         for (end, source, sink) in [
             (up.end, Side::Client, Side::Server),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use sessiond::registry::{CloseReason, SessionState};
+use sessiond::registry::{CloseReason, Passed, SessionState};
 
 use super::support::http::Answer;
 use super::support::library::Library;
@@ -69,10 +69,14 @@ fn a_tag_changes_with_the_resource_and_not_with_its_clocks_and_counters() {
     let (list, one) = (tag("/v1/sessions"), tag("/v1/sessions/1"));
     assert!(list.starts_with("W/\"") && list != one);
 
+    let passed = Passed {
+        from_client: 5,
+        to_client: 5,
+        operations: 2,
+    };
     session.count(
         &library.registry.topology.servers[0],
-        5,
-        5,
+        passed,
         std::time::Instant::now(),
     );
     assert_eq!(

@@ -41,6 +41,7 @@ fn what_maxctrl_reads_is_there_with_the_right_type() {
         assert_eq!(document.text(&at("/attributes/connected")).len(), 24);
         assert!(document.seconds(&at("/attributes/idle")) < Duration::from_secs(60));
         assert!(document.integer(&at("/attributes/memory/total")) > 0);
+        assert_eq!(document.integer(&at("/attributes/io_activity")), 4);
         assert_eq!(
             document.text(&at("/attributes/state")),
             "Session ready for routing"
@@ -101,5 +102,22 @@ fn what_maxctrl_reads_is_there_with_the_right_type() {
         listeners.text("/data/0/relationships/services/data/0/id"),
         "Write"
     );
+    // Over TCP without accounts it may read alone, whatever it sends as a login.
+    for (method, command) in [
+        ("DELETE", "sessions/1?ttl=0"),
+        ("PUT", "listeners/Read-Listener/stop"),
+        ("PUT", "listeners/Read-Listener/start"),
+        ("PUT", "services/Read/stop?force=yes"),
+        ("PUT", "servers/db1/set?state=drain"),
+        ("PUT", "servers/db1/clear?state=drain"),
+    ] {
+        assert_eq!(
+            library
+                .request(method, &format!("/v1/{command}"), FIELDS)
+                .status,
+            403,
+            "{command}"
+        );
+    }
     library.stop();
 }

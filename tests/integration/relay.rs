@@ -90,6 +90,8 @@ fn a_session_is_listed_while_it_is_open() {
         connection.integer("/local_port"),
         u64::from(behind.peer_addr().unwrap().port())
     );
+    // A read and a write each way.
+    assert_eq!(session.integer("/attributes/io_activity"), 4);
     assert!(session.integer("/attributes/memory/total") > 100);
     assert!(session.integer("/attributes/memory/total") < 1024);
 

@@ -57,6 +57,7 @@ fn write_client(out: &mut impl Emit, session: &Session, client: &Client, now: In
     out.tenths(tenths(client.idle(now)));
     out.key("seconds_alive");
     out.tenths(tenths(client.alive(now)));
+    out.member_number("io_activity", client.activity(now));
     out.member_number("bytes_from_client", client.traffic().from_clients());
     out.member_number("bytes_to_client", client.traffic().to_clients());
     out.member("protocol", session.listener().parameters.protocol.as_str());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use sessiond::admin::{Admin, Running};
 use sessiond::config::Config;
-use sessiond::registry::{BackendConnection, Registry, Session, SessionState};
+use sessiond::registry::{BackendConnection, Passed, Registry, Session, SessionState};
 
 use super::Document;
 use super::http::{Answer, connect};
@@ -73,7 +73,12 @@ impl Library {
         };
         session.add_connection(connection, SystemTime::now());
         session.set_state(SessionState::Ready, SystemTime::now());
-        session.count(server, bytes, 2 * bytes, Instant::now());
+        let passed = Passed {
+            from_client: bytes,
+            to_client: 2 * bytes,
+            operations: 4,
+        };
+        session.count(server, passed, Instant::now());
     }
 
     /// Sends a request as it stands, but for what must be encoded in a target.
