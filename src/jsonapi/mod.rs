@@ -22,7 +22,8 @@ pub use link::{Links, decode_percent};
 pub use path::Path;
 pub use query::{Accepts, Page, ParameterFault, Query, SortKey};
 pub use resource::{
-    Resource, Selection, View, begin_collection, document, end_collection, select, write_row,
+    Resource, Selection, View, begin_collection, document, end_collection, select, write_object,
+    write_row,
 };
 pub use value::Value;
 pub use writer::{Layout, Writer};

@@ -21,7 +21,7 @@ pub trait Resource {
     const COLLECTION: &'static str;
 
     /// Writes the resource object: `id`, `type`, `relationships`, `attributes`, `links`.
-    fn emit(&self, out: &mut impl Emit, view: &View);
+    fn emit<E: Emit>(&self, out: &mut E, view: &View);
 }
 
 /// What resources are seen with.
@@ -31,6 +31,33 @@ pub struct View {
     pub links: Links,
     /// What time it is, for all rows of a document.
     pub now: Instant,
+}
+
+/// Writes a resource object, whose relationships and attributes are written by others.
+pub fn write_object<R: Resource, E: Emit>(
+    out: &mut E,
+    id: &str,
+    view: &View,
+    relationships: impl FnOnce(&mut E),
+    attributes: impl FnOnce(&mut E),
+) {
+    out.begin_object();
+    out.member("id", id);
+    out.member("type", R::TYPE);
+    out.key("relationships");
+    out.begin_object();
+    relationships(out);
+    out.end_object();
+    out.key("attributes");
+    out.begin_object();
+    attributes(out);
+    out.end_object();
+    out.key("links");
+    out.begin_object();
+    out.key("self");
+    view.links.write_resource(out, R::COLLECTION, id);
+    out.end_object();
+    out.end_object();
 }
 
 /// The document of one resource.

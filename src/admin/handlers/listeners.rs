@@ -4,38 +4,28 @@ use std::sync::Arc;
 
 use super::relationship;
 use crate::config::Endpoint;
-use crate::jsonapi::{Emit, Resource, View};
+use crate::jsonapi::{Emit, Resource, View, write_object};
 use crate::registry::Listener;
 
 impl Resource for Arc<Listener> {
     const TYPE: &'static str = "listeners";
     const COLLECTION: &'static str = "/v1/listeners/";
 
-    fn emit(&self, out: &mut impl Emit, view: &View) {
+    fn emit<E: Emit>(&self, out: &mut E, view: &View) {
         let name = self.name();
-        out.begin_object();
-        out.member("id", name);
-        out.member("type", Self::TYPE);
-        out.key("relationships");
-        out.begin_object();
-        relationship::write::<Self>(out, name, "services", [self.service().name()], view);
-        out.end_object();
-        out.key("attributes");
-        out.begin_object();
-        out.member("state", "Running");
-        out.key("parameters");
-        out.begin_object();
-        out.member("service", self.service().name());
-        out.member("protocol", self.parameters.protocol.as_str());
-        write_place(out, self);
-        out.end_object();
-        out.end_object();
-        out.key("links");
-        out.begin_object();
-        out.key("self");
-        view.links.write_resource(out, Self::COLLECTION, name);
-        out.end_object();
-        out.end_object();
+        let relationships = |out: &mut E| {
+            relationship::write::<Self>(out, name, "services", [self.service().name()], view);
+        };
+        let attributes = |out: &mut E| {
+            out.member("state", "Running");
+            out.key("parameters");
+            out.begin_object();
+            out.member("service", self.service().name());
+            out.member("protocol", self.parameters.protocol.as_str());
+            write_place(out, self);
+            out.end_object();
+        };
+        write_object::<Self, E>(out, name, view, relationships, attributes);
     }
 }
 

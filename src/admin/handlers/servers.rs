@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::relationship;
 use super::services::write_traffic;
-use crate::jsonapi::{Emit, Resource, View};
+use crate::jsonapi::{Emit, Resource, View, write_object};
 use crate::registry::{Registry, Server};
 
 /// A server, and where the services are found that use it.
@@ -17,43 +17,33 @@ impl Resource for Row {
     const TYPE: &'static str = "servers";
     const COLLECTION: &'static str = "/v1/servers/";
 
-    fn emit(&self, out: &mut impl Emit, view: &View) {
+    fn emit<E: Emit>(&self, out: &mut E, view: &View) {
         let server = &self.server;
         let name = server.name();
-        out.begin_object();
-        out.member("id", name);
-        out.member("type", Self::TYPE);
-        out.key("relationships");
-        out.begin_object();
-        let uses_it =
-            |servers: &[Arc<Server>]| servers.iter().any(|other| Arc::ptr_eq(other, server));
-        let services = self.registry.topology.services.iter();
-        let using = services
-            .filter(|service| uses_it(service.servers()))
-            .map(|service| service.name());
-        relationship::write::<Self>(out, name, "services", using, view);
-        out.end_object();
-        out.key("attributes");
-        out.begin_object();
-        out.member("state", if server.is_up() { "Running" } else { "Down" });
-        out.key("statistics");
-        out.begin_object();
-        out.member_number("connections", server.connections() as u64);
-        out.member_number("total_connections", server.total_connections());
-        write_traffic(out, server.traffic());
-        out.end_object();
-        out.key("parameters");
-        out.begin_object();
-        out.member("address", &server.parameters.address.to_string());
-        out.member_number("port", server.parameters.port.into());
-        out.member("rank", server.parameters.rank.as_str());
-        out.end_object();
-        out.end_object();
-        out.key("links");
-        out.begin_object();
-        out.key("self");
-        view.links.write_resource(out, Self::COLLECTION, name);
-        out.end_object();
-        out.end_object();
+        let relationships = |out: &mut E| {
+            let uses_it =
+                |servers: &[Arc<Server>]| servers.iter().any(|other| Arc::ptr_eq(other, server));
+            let services = self.registry.topology.services.iter();
+            let using = services
+                .filter(|service| uses_it(service.servers()))
+                .map(|service| service.name());
+            relationship::write::<Self>(out, name, "services", using, view);
+        };
+        let attributes = |out: &mut E| {
+            out.member("state", if server.is_up() { "Running" } else { "Down" });
+            out.key("statistics");
+            out.begin_object();
+            out.member_number("connections", server.connections() as u64);
+            out.member_number("total_connections", server.total_connections());
+            write_traffic(out, server.traffic());
+            out.end_object();
+            out.key("parameters");
+            out.begin_object();
+            out.member("address", &server.parameters.address.to_string());
+            out.member_number("port", server.parameters.port.into());
+            out.member("rank", server.parameters.rank.as_str());
+            out.end_object();
+        };
+        write_object::<Self, E>(out, name, view, relationships, attributes);
     }
 }

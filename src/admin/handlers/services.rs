@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::relationship;
-use crate::jsonapi::{Emit, Resource, View};
+use crate::jsonapi::{Emit, Resource, View, write_object};
 use crate::registry::{Registry, Service, Traffic};
 
 /// A service, and where its listeners are found.
@@ -16,53 +16,43 @@ impl Resource for Row {
     const TYPE: &'static str = "services";
     const COLLECTION: &'static str = "/v1/services/";
 
-    fn emit(&self, out: &mut impl Emit, view: &View) {
+    fn emit<E: Emit>(&self, out: &mut E, view: &View) {
         let service = &self.service;
         let name = service.name();
-        out.begin_object();
-        out.member("id", name);
-        out.member("type", Self::TYPE);
-        out.key("relationships");
-        out.begin_object();
-        relationship::write::<Self>(
-            out,
-            name,
-            "servers",
-            service.servers().iter().map(|server| server.name()),
-            view,
-        );
-        let listeners = self.registry.topology.listeners.iter();
-        let own = listeners
-            .filter(|listener| Arc::ptr_eq(listener.service(), service))
-            .map(|listener| listener.name());
-        relationship::write::<Self>(out, name, "listeners", own, view);
-        out.end_object();
-        out.key("attributes");
-        out.begin_object();
-        out.member("router", &service.parameters.router.to_string());
-        out.member("state", "Started");
-        out.key("statistics");
-        out.begin_object();
-        out.member_number("connections", service.connections());
-        out.member_number("total_connections", service.opened());
-        write_traffic(out, service.traffic());
-        out.end_object();
-        out.key("parameters");
-        out.begin_object();
-        out.member("router", &service.parameters.router.to_string());
-        out.member("servers", &service.parameters.servers.join(","));
-        out.member(
-            "connect_timeout",
-            &format!("{}ms", service.parameters.connect_timeout.as_millis()),
-        );
-        out.end_object();
-        out.end_object();
-        out.key("links");
-        out.begin_object();
-        out.key("self");
-        view.links.write_resource(out, Self::COLLECTION, name);
-        out.end_object();
-        out.end_object();
+        let relationships = |out: &mut E| {
+            relationship::write::<Self>(
+                out,
+                name,
+                "servers",
+                service.servers().iter().map(|server| server.name()),
+                view,
+            );
+            let listeners = self.registry.topology.listeners.iter();
+            let own = listeners
+                .filter(|listener| Arc::ptr_eq(listener.service(), service))
+                .map(|listener| listener.name());
+            relationship::write::<Self>(out, name, "listeners", own, view);
+        };
+        let attributes = |out: &mut E| {
+            out.member("router", &service.parameters.router.to_string());
+            out.member("state", "Started");
+            out.key("statistics");
+            out.begin_object();
+            out.member_number("connections", service.connections());
+            out.member_number("total_connections", service.opened());
+            write_traffic(out, service.traffic());
+            out.end_object();
+            out.key("parameters");
+            out.begin_object();
+            out.member("router", &service.parameters.router.to_string());
+            out.member("servers", &service.parameters.servers.join(","));
+            out.member(
+                "connect_timeout",
+                &format!("{}ms", service.parameters.connect_timeout.as_millis()),
+            );
+            out.end_object();
+        };
+        write_object::<Self, E>(out, name, view, relationships, attributes);
     }
 }
 

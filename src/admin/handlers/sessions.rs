@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::relationship;
 use crate::admin::reply::asctime;
-use crate::jsonapi::{Emit, Resource, View};
+use crate::jsonapi::{Emit, Resource, View, write_object};
 use crate::registry::{Client, Session};
 
 impl Resource for Arc<Session> {
@@ -13,37 +13,27 @@ impl Resource for Arc<Session> {
     const COLLECTION: &'static str = "/v1/sessions/";
 
     /// In the key order that the users' document fixes.
-    fn emit(&self, out: &mut impl Emit, view: &View) {
+    fn emit<E: Emit>(&self, out: &mut E, view: &View) {
         let id = self.id().to_string();
-        out.begin_object();
-        out.member("id", &id);
-        out.member("type", Self::TYPE);
-        out.key("relationships");
-        out.begin_object();
-        out.key("services");
-        out.begin_object();
-        out.key("links");
-        out.begin_object();
-        out.key("self");
-        view.links.write_path(out, "/v1/services/");
-        out.end_object();
-        relationship::write_data(out, "services", [self.service().name()]);
-        out.end_object();
-        out.end_object();
-        out.key("attributes");
-        out.begin_object();
-        out.member("state", self.state().as_str());
-        out.member("connected", &asctime(self.connected()));
-        if let Some(client) = self.client() {
-            write_client(out, self, client, view.now);
-        }
-        out.end_object();
-        out.key("links");
-        out.begin_object();
-        out.key("self");
-        view.links.write_resource(out, Self::COLLECTION, &id);
-        out.end_object();
-        out.end_object();
+        let relationships = |out: &mut E| {
+            out.key("services");
+            out.begin_object();
+            out.key("links");
+            out.begin_object();
+            out.key("self");
+            view.links.write_path(out, "/v1/services/");
+            out.end_object();
+            relationship::write_data(out, "services", [self.service().name()]);
+            out.end_object();
+        };
+        let attributes = |out: &mut E| {
+            out.member("state", self.state().as_str());
+            out.member("connected", &asctime(self.connected()));
+            if let Some(client) = self.client() {
+                write_client(out, self, client, view.now);
+            }
+        };
+        write_object::<Self, E>(out, &id, view, relationships, attributes);
     }
 }
 
