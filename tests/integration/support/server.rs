@@ -15,9 +15,10 @@ pub struct Server {
 
 impl Server {
     pub fn new() -> Self {
-        Self {
-            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
-        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // The standard library asks for room for fewer than come at once in some tests.
+        rustix::net::listen(&listener, 4096).unwrap();
+        Self { listener }
     }
 
     pub fn address(&self) -> SocketAddr {
