@@ -109,8 +109,8 @@ fn each_malformed_request_gets_its_status_and_the_connection_ends() {
         (with("Expect: 200-ok"), 417),
     ] {
         refused(&daemon, bytes.as_bytes(), status);
+        before.same_after();
     }
-    before.same_after();
 }
 
 #[test]

@@ -478,7 +478,12 @@ fn two_thousand_clients_at_once_are_all_listed_and_all_served() {
     }
     for (number, client) in clients.iter_mut().enumerate() {
         let mut heard = vec![0; text(number).len()];
-        client.read_exact(&mut heard).unwrap();
+        let read = client.read_exact(&mut heard);
+        assert!(
+            read.is_ok(),
+            "client {number}: {read:?}; the log: {:#?}",
+            daemon.process.log()
+        );
         assert_eq!(heard, text(number).as_bytes());
     }
     assert_eq!(served.load(Relaxed), CLIENTS);
