@@ -8,6 +8,7 @@
 //! | [`cli`] | what was typed |
 //! | [`config`] | the configuration file, as a value in which every reference holds |
 //! | [`registry`] | what exists right now: sessions, services, servers, listeners |
+//! | [`protocol`] | what passing bytes tell: logins, refusals, PROXY headers |
 //! | [`relay`] | the event loop that owns every client and backend socket |
 //! | [`admin`] | the HTTP side: the door, the loop, the handlers |
 //! | [`jsonapi`] | documents, links, errors and parameters; knows no session |
@@ -15,7 +16,7 @@
 //! | [`journal`] | log lines on standard error |
 //!
 //! Imports run one way: `main → daemon → {admin, relay} → registry`,
-//! `admin → jsonapi`. The relay and the admin server never see each other; the
+//! `relay → protocol`, `admin → jsonapi`. The relay and the admin server never see each other; the
 //! registry is what they share.
 //!
 //! # Two journeys
@@ -71,6 +72,7 @@ pub mod daemon;
 pub mod journal;
 pub mod jsonapi;
 mod lock;
+pub mod protocol;
 pub mod registry;
 pub mod relay;
 mod socket;

@@ -29,8 +29,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["config"]),
     ("config", &["boolean"]),
     ("jsonapi", &["boolean"]),
+    ("protocol", &[]),
     ("registry", &["config", "lock"]),
-    ("relay", &["config", "registry", "socket"]),
+    ("relay", &["config", "protocol", "registry", "socket"]),
     (
         "admin",
         &["config", "jsonapi", "lock", "registry", "socket"],

@@ -15,6 +15,7 @@ mod endings;
 mod house;
 mod maxctrl;
 mod mutation;
+mod observe_mariadb;
 mod openapi;
 mod property;
 mod query;

@@ -1,0 +1,276 @@
+//! Watches the commands of a session that is logged in, for a change of user.
+//!
+//! A command begins with sequence number 0, but not every packet with that
+//! number is one: a file that the client sends (LOAD DATA LOCAL) counts its
+//! packets on, and from 255 to 0. Taking a line of it for a command would be
+//! wrong, and so would passing over a command.
+//!
+//! Answers are not looked at, they are most of what a session moves. So it is
+//! watched whether one can still be under way when the user changes: it would
+//! be taken for the answer to that.
+
+use super::packet::{FULL, Head};
+
+/// The command that changes the user.
+const CHANGE_USER: u8 = 0x11;
+
+/// The commands that have no answer: COM_STMT_SEND_LONG_DATA and COM_STMT_CLOSE.
+const UNANSWERED: [u8; 2] = [0x18, 0x19];
+
+/// What is known of the commands before.
+#[derive(Debug)]
+pub(super) struct Commands {
+    before: Before,
+    answer: Answer,
+}
+
+/// What the client's last packet was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    /// The end of a command or of a file: sequence number 0 begins a command.
+    Whole,
+    /// A part of a command, which goes on in the next packet.
+    PartOfCommand,
+    /// A part of a file's packet, which goes on in the next one.
+    PartOfFile,
+    /// A packet of a file with sequence number 255: the file goes on with 0.
+    Wrapping,
+}
+
+/// Whether the server still has something to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// It has answered a change of user, and has nothing to say until the next command.
+    Settled,
+    /// It has begun to answer the last command.
+    Begun,
+    /// It has said nothing since the last command.
+    Owed,
+    /// A command was sent while it owed an answer, so nobody knows any more.
+    Tangled,
+}
+
+/// What a packet of the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It leaves the user as it is.
+    Other,
+    /// It changes the user, and its answer is the next thing that the server says.
+    Change,
+    /// It changes the user, and its answer cannot be told from others.
+    TangledChange,
+}
+
+/// The server has said what nobody has asked for.
+#[derive(Debug)]
+pub(super) struct Unasked;
+
+impl Commands {
+    /// Those of a session whose client has just logged in.
+    pub(super) fn after_login() -> Self {
+        Self {
+            before: Before::Whole,
+            answer: Answer::Begun,
+        }
+    }
+
+    /// Those of a session whose user has just changed, or has not.
+    pub(super) fn after_change() -> Self {
+        Self {
+            before: Before::Whole,
+            answer: Answer::Settled,
+        }
+    }
+
+    /// Takes note of a packet that the client has begun.
+    pub(super) fn note(&mut self, head: Head) -> Kind {
+        let begins = self.before == Before::Whole && head.sequence == 0;
+        let is_command = begins || self.before == Before::PartOfCommand;
+        self.before = match head.length {
+            FULL if is_command => Before::PartOfCommand,
+            FULL => Before::PartOfFile,
+            _ if is_command => Before::Whole,
+            // An empty packet ends a file, unless it ends a full one.
+            0 if self.before != Before::PartOfFile => Before::Whole,
+            _ if head.sequence == 255 => Before::Wrapping,
+            _ => Before::Whole,
+        };
+        if begins {
+            self.command(head)
+        } else {
+            Kind::Other
+        }
+    }
+
+    fn command(&mut self, head: Head) -> Kind {
+        let owed = self.answer;
+        let unanswered = head.first.is_some_and(|first| UNANSWERED.contains(&first));
+        self.answer = match owed {
+            Answer::Settled | Answer::Begun if unanswered => Answer::Begun,
+            Answer::Settled | Answer::Begun => Answer::Owed,
+            Answer::Owed if unanswered => Answer::Owed,
+            Answer::Owed | Answer::Tangled => Answer::Tangled,
+        };
+        match head.first {
+            Some(CHANGE_USER) if self.answer == Answer::Tangled => Kind::TangledChange,
+            Some(CHANGE_USER) => Kind::Change,
+            _ => Kind::Other,
+        }
+    }
+
+    /// Takes note that the server says something.
+    pub(super) fn note_answer(&mut self) -> Result<(), Unasked> {
+        match self.answer {
+            Answer::Settled => Err(Unasked),
+            Answer::Begun | Answer::Owed => {
+                self.answer = Answer::Begun;
+                Ok(())
+            }
+            Answer::Tangled => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUERY: u8 = 3;
+    const CLOSE: u8 = 0x19;
+
+    fn note(commands: &mut Commands, length: u32, sequence: u8, first: u8) -> Kind {
+        commands.note(Head {
+            length,
+            sequence,
+            first: (length > 0).then_some(first),
+        })
+    }
+
+    fn change(commands: &mut Commands) -> Kind {
+        note(commands, 30, 0, CHANGE_USER)
+    }
+
+    fn query(commands: &mut Commands) {
+        assert_eq!(note(commands, 9, 0, QUERY), Kind::Other);
+    }
+
+    fn answer(commands: &mut Commands) {
+        assert!(commands.note_answer().is_ok());
+    }
+
+    #[test]
+    fn a_change_of_user_is_a_command_that_begins_with_its_byte() {
+        let mut commands = Commands::after_login();
+        assert_eq!(note(&mut commands, 0, 0, 0), Kind::Other);
+        answer(&mut commands);
+        query(&mut commands);
+        answer(&mut commands);
+        assert_eq!(change(&mut commands), Kind::Change);
+    }
+
+    #[test]
+    fn what_goes_on_from_one_packet_to_the_next_is_one_command() {
+        let mut commands = Commands::after_login();
+        note(&mut commands, FULL, 0, QUERY);
+        // A sequence number of 0 comes round in a command of 4 GiB.
+        for sequence in (1..=255).chain([0]) {
+            assert_eq!(
+                note(&mut commands, FULL, sequence, CHANGE_USER),
+                Kind::Other
+            );
+        }
+        assert_eq!(note(&mut commands, 30, 0, CHANGE_USER), Kind::Other);
+        answer(&mut commands);
+        assert_eq!(change(&mut commands), Kind::Change);
+    }
+
+    #[test]
+    fn a_command_that_ends_at_255_does_not_hide_the_next() {
+        let mut commands = Commands::after_login();
+        note(&mut commands, FULL, 0, QUERY);
+        for sequence in 1..255 {
+            note(&mut commands, FULL, sequence, QUERY);
+        }
+        note(&mut commands, 1, 255, QUERY);
+        answer(&mut commands);
+        assert_eq!(change(&mut commands), Kind::Change);
+    }
+
+    #[test]
+    fn a_file_whose_packets_are_counted_from_255_to_0_is_no_command() {
+        let mut commands = Commands::after_login();
+        query(&mut commands);
+        answer(&mut commands);
+        for sequence in (2..=255).chain(0..=255).chain(0..9) {
+            assert_eq!(note(&mut commands, 9, sequence, CHANGE_USER), Kind::Other);
+        }
+        assert_eq!(note(&mut commands, 0, 9, 0), Kind::Other);
+        answer(&mut commands);
+        assert_eq!(change(&mut commands), Kind::Change);
+    }
+
+    #[test]
+    fn an_empty_packet_ends_a_file_but_not_when_it_ends_a_full_one() {
+        let mut commands = Commands::after_login();
+        query(&mut commands);
+        answer(&mut commands);
+        note(&mut commands, FULL, 254, CHANGE_USER);
+        note(&mut commands, 0, 255, 0);
+        assert_eq!(change(&mut commands), Kind::Other);
+        note(&mut commands, 9, 255, 0);
+        note(&mut commands, 0, 0, 0);
+        answer(&mut commands);
+        assert_eq!(change(&mut commands), Kind::Change);
+
+        let mut commands = Commands::after_login();
+        query(&mut commands);
+        answer(&mut commands);
+        note(&mut commands, 9, 254, 0);
+        note(&mut commands, 0, 255, 0);
+        answer(&mut commands);
+        assert_eq!(change(&mut commands), Kind::Change);
+    }
+
+    #[test]
+    fn a_change_whose_answer_cannot_be_told_from_others_is_tangled() {
+        let mut commands = Commands::after_login();
+        query(&mut commands);
+        assert_eq!(change(&mut commands), Kind::TangledChange);
+
+        let mut commands = Commands::after_login();
+        query(&mut commands);
+        query(&mut commands);
+        for _ in 0..2 {
+            answer(&mut commands);
+            assert_eq!(change(&mut commands), Kind::TangledChange);
+        }
+    }
+
+    #[test]
+    fn a_command_without_an_answer_leaves_none_owed() {
+        let mut commands = Commands::after_login();
+        assert_eq!(note(&mut commands, 5, 0, CLOSE), Kind::Other);
+        assert_eq!(note(&mut commands, 5, 0, CLOSE), Kind::Other);
+        query(&mut commands);
+        assert_eq!(note(&mut commands, 5, 0, CLOSE), Kind::Other);
+        answer(&mut commands);
+        assert_eq!(change(&mut commands), Kind::Change);
+
+        let mut commands = Commands::after_login();
+        query(&mut commands);
+        note(&mut commands, 5, 0, CLOSE);
+        assert_eq!(change(&mut commands), Kind::TangledChange);
+    }
+
+    #[test]
+    fn a_server_that_says_more_after_a_change_of_user_has_not_answered_that() {
+        let mut commands = Commands::after_change();
+        assert!(commands.note_answer().is_err());
+        for command in [QUERY, CLOSE] {
+            let mut commands = Commands::after_change();
+            note(&mut commands, 9, 0, command);
+            answer(&mut commands);
+        }
+        assert_eq!(change(&mut Commands::after_change()), Kind::Change);
+    }
+}

@@ -1,0 +1,289 @@
+//! Reads along with a session of MariaDB or MySQL, from the greeting to the
+//! last change of its user (MariaDB Knowledge Base, "Connection", "0-packet"
+//! and "COM_CHANGE_USER").
+//!
+//! [`packet`] takes each side's bytes apart. The server greets ([`greeting`]),
+//! or refuses at once ([`refusal`]). The client asks for a login ([`login`]) or
+//! for TLS, behind which nothing can be seen. Then the server decides, after
+//! some packets to and fro ([`exchange`]), and only when it has agreed is
+//! anybody logged in. From there on the client's commands pass by
+//! ([`commands`]), a few instructions each, until one changes the user: that is
+//! another request, and another exchange.
+//!
+//! The hard thing is to know of which bytes an answer is made, with an eye on
+//! one side only. Where that is in doubt, it is said that nobody knows the
+//! user: a wrong name would be worse.
+//!
+//! What comes is a matter of bytes, not of reads: the same bytes of both sides
+//! in the same order tell the same, however they are cut.
+
+mod capability;
+mod commands;
+mod exchange;
+mod fields;
+mod greeting;
+mod login;
+mod packet;
+mod refusal;
+
+pub use greeting::{Greeting, NoGreeting, greeting};
+pub use refusal::refuse;
+
+use self::capability::{COMPRESS, ZSTD};
+use self::commands::{Commands, Kind};
+use self::exchange::{Exchange, Occasion, Verdict};
+use self::greeting::MAX_GREETING;
+use self::login::{Asked, Response};
+use self::packet::{FULL, Framing, Head, Piece};
+use super::{Fact, MAX_HELD, Side, Stage};
+
+/// Reads along with one session.
+#[derive(Debug, Default)]
+pub struct Observer {
+    state: State,
+    client: Framing,
+    server: Framing,
+    /// What the server offers; from the handshake response on, what both sides have.
+    capabilities: u64,
+}
+
+/// What is awaited, with the packet that is being gathered.
+#[derive(Debug)]
+enum State {
+    /// The server's greeting.
+    Greeting(Vec<u8>),
+    /// The client's handshake response.
+    Response(Vec<u8>),
+    /// The server's decision.
+    Exchange(Exchange),
+    /// A change of user.
+    Open(Commands),
+    /// The rest of one; `None` where it is too long to be read.
+    Change(Option<Vec<u8>>),
+    /// Nothing.
+    Over,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Greeting(Vec::new())
+    }
+}
+
+/// What has come is not what the protocol says, or not what is read here.
+struct Unexpected;
+
+impl Observer {
+    /// One of a session in which nothing has been sent.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes what one side has sent, in the order in which it came, after all
+    /// that it answers to, and adds what it tells to the facts.
+    pub fn observe(&mut self, side: Side, bytes: &[u8], facts: &mut Vec<Fact>) -> Stage {
+        if self.take(side, bytes, facts).is_err() {
+            if self.stage() == Stage::Open {
+                facts.push(Fact::Unclear);
+            }
+            self.state = State::Over;
+        }
+        self.stage()
+    }
+
+    fn take(
+        &mut self,
+        side: Side,
+        mut rest: &[u8],
+        facts: &mut Vec<Fact>,
+    ) -> Result<(), Unexpected> {
+        while self.listens(side, rest)? {
+            let framing = match side {
+                Side::Client => &mut self.client,
+                Side::Server => &mut self.server,
+            };
+            match framing.next(&mut rest) {
+                None => break,
+                Some(Piece::Head(head)) => self.begin(side, head)?,
+                Some(Piece::Body(bytes)) => {
+                    if let Some(gathered) = self.gathered() {
+                        gathered.extend_from_slice(bytes);
+                    }
+                }
+                Some(Piece::End) => self.end(side, facts)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a side's packets are looked at; an error where it must not speak now.
+    fn listens(&mut self, side: Side, rest: &[u8]) -> Result<bool, Unexpected> {
+        match (&mut self.state, side) {
+            (State::Over, _) => Ok(false),
+            _ if rest.is_empty() => Ok(true),
+            (State::Greeting(_), Side::Client)
+            | (State::Response(_) | State::Change(_), Side::Server) => Err(Unexpected),
+            (State::Open(commands), Side::Server) => {
+                commands.note_answer().map_err(|_| Unexpected)?;
+                Ok(false)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// The packet that is being gathered.
+    fn gathered(&mut self) -> Option<&mut Vec<u8>> {
+        match &mut self.state {
+            State::Greeting(gathered) | State::Response(gathered) => Some(gathered),
+            State::Change(gathered) => gathered.as_mut(),
+            State::Exchange(_) | State::Open(_) | State::Over => None,
+        }
+    }
+
+    /// A packet begins.
+    fn begin(&mut self, side: Side, head: Head) -> Result<(), Unexpected> {
+        match &mut self.state {
+            State::Greeting(gathered) => gather(gathered, head, 0, MAX_GREETING),
+            State::Response(gathered) => gather(gathered, head, 1, MAX_HELD),
+            State::Exchange(exchange) => {
+                let other = match side {
+                    Side::Client => &self.server,
+                    Side::Server => &self.client,
+                };
+                let in_turn = other.is_between() && exchange.take(side, head).is_some();
+                in_turn.then_some(()).ok_or(Unexpected)
+            }
+            State::Open(commands) => match commands.note(head) {
+                Kind::Other => Ok(()),
+                Kind::Change if head.length < FULL => {
+                    let mut gathered = Vec::new();
+                    let fits = gather(&mut gathered, head, 0, MAX_HELD).is_ok();
+                    self.state = State::Change(fits.then_some(gathered));
+                    Ok(())
+                }
+                Kind::Change | Kind::TangledChange => Err(Unexpected),
+            },
+            State::Change(_) | State::Over => Ok(()),
+        }
+    }
+
+    /// A packet is whole.
+    fn end(&mut self, side: Side, facts: &mut Vec<Fact>) -> Result<(), Unexpected> {
+        match &mut self.state {
+            State::Greeting(gathered) => match greeting::read(gathered) {
+                Ok(greeting) => {
+                    facts.push(Fact::ConnectionId(greeting.connection_id.into()));
+                    self.capabilities = greeting.capabilities;
+                    self.state = State::Response(Vec::new());
+                }
+                Err(NoGreeting::Refused { .. }) => {
+                    facts.push(Fact::Refused);
+                    self.state = State::Over;
+                }
+                Err(NoGreeting::Unexpected) => return Err(Unexpected),
+            },
+            State::Response(gathered) => {
+                match Response::read(std::mem::take(gathered), self.capabilities) {
+                    Some(Response::Login(asked, capabilities)) => {
+                        self.capabilities = capabilities;
+                        let exchange = Exchange::new(Occasion::Login, 1, Some(asked));
+                        self.state = State::Exchange(exchange);
+                    }
+                    Some(Response::Tls) => {
+                        facts.push(Fact::Encrypted);
+                        self.state = State::Over;
+                    }
+                    None => return Err(Unexpected),
+                }
+            }
+            State::Change(gathered) => {
+                let packet = gathered.take();
+                let asked = packet.and_then(|packet| Asked::change(packet, self.capabilities));
+                self.state = State::Exchange(Exchange::new(Occasion::Change, 0, asked));
+                // What the server has said before was not framed.
+                self.server = Framing::default();
+            }
+            State::Exchange(_) if side == Side::Server => return self.decide(facts),
+            State::Exchange(_) | State::Open(_) | State::Over => {}
+        }
+        Ok(())
+    }
+
+    /// Does as the server has decided, if it has.
+    fn decide(&mut self, facts: &mut Vec<Fact>) -> Result<(), Unexpected> {
+        let State::Exchange(exchange) = &self.state else {
+            return Ok(());
+        };
+        if exchange.verdict() == Verdict::Open {
+            return Ok(());
+        }
+        if !self.client.is_between() {
+            return Err(Unexpected);
+        }
+        self.state = match (exchange.occasion(), exchange.verdict()) {
+            (_, Verdict::Agreed) => {
+                let asked = exchange.asked().ok_or(Unexpected)?;
+                facts.push(Fact::LoggedIn(asked.login()));
+                match exchange.occasion() {
+                    // What is compressed is framed in another way.
+                    _ if self.capabilities & (COMPRESS | ZSTD) != 0 => State::Over,
+                    Occasion::Login => State::Open(Commands::after_login()),
+                    Occasion::Change => State::Open(Commands::after_change()),
+                }
+            }
+            (Occasion::Login, _) => {
+                facts.push(Fact::Refused);
+                State::Over
+            }
+            // The user stays.
+            (Occasion::Change, _) => State::Open(Commands::after_change()),
+        };
+        Ok(())
+    }
+
+    fn stage(&self) -> Stage {
+        match &self.state {
+            State::Greeting(_) | State::Response(_) => Stage::Login,
+            State::Exchange(exchange) => match exchange.occasion() {
+                Occasion::Login => Stage::Login,
+                Occasion::Change => Stage::Open,
+            },
+            State::Open(_) | State::Change(_) => Stage::Open,
+            State::Over => Stage::Over,
+        }
+    }
+
+    /// Bytes of memory that it holds beside itself; none while a session is
+    /// open and its user is not about to change.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        match &self.state {
+            State::Greeting(gathered) | State::Response(gathered) => gathered.capacity(),
+            State::Exchange(exchange) => exchange.asked().map_or(0, Asked::memory),
+            State::Change(gathered) => gathered.as_ref().map_or(0, Vec::capacity),
+            State::Open(_) | State::Over => 0,
+        }
+    }
+}
+
+/// Begins to gather a packet that must have this sequence number and fit.
+fn gather(
+    gathered: &mut Vec<u8>,
+    head: Head,
+    sequence: u8,
+    limit: usize,
+) -> Result<(), Unexpected> {
+    let length = usize::try_from(head.length).map_err(|_| Unexpected)?;
+    if head.sequence != sequence || length > limit {
+        return Err(Unexpected);
+    }
+    gathered.reserve_exact(length);
+    gathered.extend(head.first);
+    Ok(())
+}
+
+#[cfg(test)]
+mod conversations;
+#[cfg(test)]
+mod handshakes;

@@ -1,0 +1,143 @@
+//! Bytes in, facts out: what a session's first bytes tell of it.
+//!
+//! An [`Observer`] reads along while the relay moves bytes, and never changes
+//! one. It accepts input cut at any byte, holds at most [`MAX_HELD`] until the
+//! login is over, and looks away for good as soon as something is not as it
+//! expects: the bytes flow whatever it makes of them. Passwords, scrambles and
+//! queries are skipped, not kept.
+//!
+//! There are no sockets here and no clock.
+
+pub mod mariadb;
+pub mod postgresql;
+pub mod proxy;
+
+use std::fmt;
+
+/// The bytes that an observer may hold of a session: as much as the longest
+/// sensible login takes, with its connection attributes.
+pub const MAX_HELD: usize = 16 * 1024;
+
+/// The longest user's or database's name that is kept, in bytes: twice what
+/// MariaDB allows (128 characters of four bytes for a user).
+pub const MAX_NAME: usize = 1024;
+
+/// How much of a client's connection attributes is kept, in bytes of names and
+/// values: twice what the usual clients send ten times over. Further ones are left out.
+pub const MAX_ATTRIBUTES: usize = 4 * 1024;
+
+/// How many of a client's connection attributes are kept: an empty one costs two
+/// bytes on the way, and many times that here. The usual clients send ten.
+pub const MAX_ATTRIBUTE_COUNT: usize = 64;
+
+/// Who sent what is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client, to the server.
+    Client,
+    /// The server, to the client.
+    Server,
+}
+
+/// What a session has told of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The server's own number for the connection.
+    ConnectionId(u64),
+    /// From here on everything is encrypted, and nothing more can be seen.
+    Encrypted,
+    /// Somebody has logged in, or the session has become somebody else's.
+    LoggedIn(Login),
+    /// The server has refused the login.
+    Refused,
+    /// It is not known any more who is logged in.
+    Unclear,
+}
+
+/// Who has logged in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Login {
+    /// The user's name; what is not UTF-8 is replaced.
+    pub user: String,
+    /// The default database that was asked for.
+    pub database: Option<String>,
+    /// What the client says of itself, in its order.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// How far an observer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The login is not over.
+    Login,
+    /// The login is over; the user may still change.
+    Open,
+    /// There is nothing more to see.
+    Over,
+}
+
+/// Reads along with one session.
+#[derive(Debug)]
+pub enum Observer {
+    /// A session of MariaDB or MySQL.
+    MariaDb(mariadb::Observer),
+    /// A session of PostgreSQL.
+    PostgreSql(postgresql::Observer),
+}
+
+impl Observer {
+    /// Takes what one side has sent, in the order in which it came, after all
+    /// that it answers to, and adds what it tells to the facts.
+    pub fn observe(&mut self, side: Side, bytes: &[u8], facts: &mut Vec<Fact>) -> Stage {
+        match self {
+            Self::MariaDb(observer) => observer.observe(side, bytes, facts),
+            Self::PostgreSql(observer) => observer.observe(side, bytes, facts),
+        }
+    }
+
+    /// Bytes of memory that it holds beside itself.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        match self {
+            Self::MariaDb(observer) => observer.memory(),
+            Self::PostgreSql(observer) => observer.memory(),
+        }
+    }
+}
+
+/// Why a client is not let in, to be told in its own protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal<'a> {
+    /// The service has all the sessions that it may have.
+    TooManyConnections {
+        /// The service's name.
+        service: &'a str,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// None of the service's servers takes the session.
+    NoServer {
+        /// The service's name.
+        service: &'a str,
+    },
+    /// The service has been stopped.
+    Stopped {
+        /// The service's name.
+        service: &'a str,
+    },
+}
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyConnections { service, limit } => {
+                write!(
+                    f,
+                    "Too many connections: service {service} has its limit of {limit}"
+                )
+            }
+            Self::NoServer { service } => write!(f, "No server of service {service} is available"),
+            Self::Stopped { service } => write!(f, "Service {service} is stopped"),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! PostgreSQL up to the end of a login: who logs in, and how to turn somebody away.
+//!
+//! A session's journey, as the PostgreSQL manual tells it (part "Internals",
+//! chapter "Frontend/Backend Protocol", sections "Message Flow" and "Message
+//! Formats"): the client may ask for encryption, and the server answers with one
+//! byte; then the client's [`opening`] names the user and the database, the two
+//! agree on a password, and the server says that it is ready. The [`observer`]
+//! reads along until then and no further. A client that is not let in gets a
+//! [`refusal`].
+//!
+//! Nothing here reads what the client sends after its opening: it carries
+//! passwords first, and queries after them.
+
+mod observer;
+mod opening;
+mod refusal;
+
+pub use observer::Observer;
+pub use opening::{Encryption, Kind, Opening, Unexpected, opening};
+pub use refusal::refuse;
