@@ -1,5 +1,6 @@
 # What the tests need beside Rust: a command, and the Debian package that has it.
-PROGRAMS = mariadbd:mariadb-server mariadb:mariadb-client curl:curl
+PROGRAMS = mariadbd:mariadb-server mariadb:mariadb-client postgres:postgresql psql:postgresql-client \
+	openssl:openssl curl:curl
 
 .PHONY: run test check programs
 

@@ -59,7 +59,9 @@
 //! request.read_to_string(&mut answer)?;
 //! assert!(answer.contains(r#""remote":"192.0.2.7","port":4711"#));
 //!
-//! registry.sessions.close(session.id(), CloseReason::ClientClosed, SystemTime::now());
+//! registry.sessions.close(
+//!     session.id(), CloseReason::ClientClosed, SystemTime::now(), Instant::now(),
+//! );
 //! running.stop();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

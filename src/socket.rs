@@ -68,8 +68,9 @@ impl Listening {
         if address.is_ipv6() {
             sockopt::set_ipv6_v6only(&fd, !address.ip().is_unspecified())?;
         }
-        // Accepted sockets inherit it.
+        // Accepted sockets inherit both.
         sockopt::set_tcp_nodelay(&fd, true)?;
+        keep_alive(&fd)?;
         bind(&fd, &address)?;
         listen(&fd, BACKLOG)?;
         Ok(Self { fd, path: None })
@@ -210,6 +211,27 @@ pub fn connect_result(fd: impl AsFd, address: SocketAddr) -> Result<SocketAddr, 
         Ok(local)
     }
 }
+
+/// Has the system ask the other end now and then whether it is still there
+/// (tcp(7)): a connection whose other end has gone without a word breaks
+/// within [`KEEP_ALIVE_IDLE`] and [`KEEP_ALIVE_PROBES`] times [`KEEP_ALIVE_INTERVAL`].
+pub fn keep_alive(fd: impl AsFd) -> Result<(), Errno> {
+    sockopt::set_tcp_keepidle(&fd, KEEP_ALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(&fd, KEEP_ALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(&fd, KEEP_ALIVE_PROBES)?;
+    sockopt::set_socket_keepalive(&fd, true)
+}
+
+/// How long a connection rests before the other end is asked: shorter than
+/// address translators forget it (RFC 5382 lets them after two hours, many do
+/// after minutes).
+const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// How long each question waits for its answer.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How many questions in vain there are.
+const KEEP_ALIVE_PROBES: u32 = 4;
 
 /// The address of our end.
 pub fn local_address(fd: impl AsFd) -> Result<SocketAddr, Errno> {

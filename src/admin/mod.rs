@@ -14,6 +14,7 @@ mod access;
 mod client;
 pub mod door;
 mod handlers;
+mod hosts;
 mod negotiation;
 mod precondition;
 pub mod refusal;
@@ -40,6 +41,7 @@ use access::Access;
 use client::{Client, Clients};
 use door::{Door, InnerDirectory};
 use handlers::Context;
+use hosts::Hosts;
 use precondition::{Outcome, Preconditions};
 use refusal::Refusal;
 use reply::{Body, Reply};
@@ -61,6 +63,7 @@ pub struct Admin {
 #[must_use = "dropping it leaves the server running for good"]
 pub struct Running {
     access: Arc<Access>,
+    hosts: Hosts,
     server: Arc<Server>,
     stop: Arc<AtomicBool>,
     door: door::Handle,
@@ -152,13 +155,16 @@ impl Admin {
         let context = Context {
             registry: Arc::clone(&self.registry),
             began: Instant::now(),
+            hosts: Hosts::new(self.registry.started),
         };
-        self.start_with(move |access, asked| answer(access, asked, &context))
+        let hosts = context.hosts.clone();
+        self.start_with(move |access, asked| answer(access, asked, &context), hosts)
     }
 
     fn start_with(
         self,
         answer: impl Fn(&Access, &Asked<'_>) -> Reply + Send + 'static,
+        hosts: Hosts,
     ) -> Result<Running, StartError> {
         let Self {
             access,
@@ -194,6 +200,7 @@ impl Admin {
         ];
         Ok(Running {
             access,
+            hosts,
             server,
             stop,
             door: door_handle,
@@ -226,6 +233,7 @@ impl Running {
     /// Closes all admin connections, and returns when the threads have ended.
     pub fn stop(self) {
         self.stop.store(true, Release);
+        self.hosts.stop();
         self.server.unblock();
         self.door.stop();
         for thread in self.threads {
@@ -364,7 +372,7 @@ fn read(
         .media_type(accept.as_deref())
         .ok_or(Refusal::NotAcceptable)?;
     let query = Query::parse(query, found.accepts()).map_err(Refusal::BadParameter)?;
-    let validators = context.validators(&found);
+    let validators = context.validators(&found, query.host_names);
     let preconditions = Preconditions {
         if_match: door::list(request, "If-Match"),
         if_none_match: door::list(request, "If-None-Match"),
@@ -372,14 +380,7 @@ fn read(
         if_unmodified_since: door::list(request, "If-Unmodified-Since"),
     };
     let reply = match preconditions.evaluate(&validators, true) {
-        Outcome::Proceed => context.render(
-            found,
-            query,
-            View {
-                links,
-                now: Instant::now(),
-            },
-        ),
+        Outcome::Proceed => context.render(found, query, View::new(links, Instant::now())),
         Outcome::NotModified => Reply::not_modified(),
         Outcome::Failed => return Err(Refusal::PreconditionFailed),
     };
@@ -425,10 +426,11 @@ mod tests {
         )
         .unwrap();
         let address = admin.address();
-        let running = admin.start_with(|_, asked| match asked.request.url() {
+        let answer = |_: &Access, asked: &Asked<'_>| match asked.request.url() {
             "/panic" => panic!("as the test wants it"),
             _ => Reply::document("{}\n".to_owned()),
-        });
+        };
+        let running = admin.start_with(answer, Hosts::new(SystemTime::now()));
         let ask = |path: &str| {
             let mut stream = TcpStream::connect(address).unwrap();
             write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();

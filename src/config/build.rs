@@ -89,6 +89,7 @@ fn admin(reader: &mut Reader<'_>) -> Admin {
             default.max_connections,
             value::connections,
         ),
+        history: reader.optional("admin_history", default.history, value::history),
     };
     reader.finish();
     admin
@@ -130,12 +131,16 @@ fn server(mut reader: Reader<'_>) -> Option<Server> {
     let address = reader.required("address", value::host);
     let port = reader.required("port", value::port);
     let rank = reader.optional("rank", Rank::Primary, value::rank);
+    let proxy_protocol = reader.optional("proxy_protocol", false, value::boolean);
+    let max_connections = reader.optional("max_connections", 0, value::limit);
     reader.finish().then_some(())?;
     Some(Server {
         name: reader.section.name.clone(),
         address: address?,
         port: port?,
         rank,
+        proxy_protocol,
+        max_connections,
     })
 }
 
@@ -145,6 +150,8 @@ fn service(mut reader: Reader<'_>, names: &Names<'_>) -> Option<Service> {
     if let Some(servers) = &servers {
         check_servers(&mut reader, servers, names);
     }
+    let max_connections = reader.optional("max_connections", 0, value::limit);
+    let connection_timeout = reader.optional("connection_timeout", Duration::ZERO, value::duration);
     let connect_timeout = reader.optional(
         "connect_timeout",
         DEFAULT_CONNECT_TIMEOUT,
@@ -159,6 +166,8 @@ fn service(mut reader: Reader<'_>, names: &Names<'_>) -> Option<Service> {
         name: reader.section.name.clone(),
         router,
         servers: servers?,
+        max_connections,
+        connection_timeout,
         connect_timeout,
     })
 }
@@ -184,7 +193,17 @@ fn listener(mut reader: Reader<'_>, names: &Names<'_>) -> Option<Listener> {
     let address = reader.optional("address", None, |text| value::address(text).map(Some));
     let port = reader.optional("port", None, |text| value::listening_port(text).map(Some));
     let socket = reader.optional("socket", None, |text| value::socket_path(text).map(Some));
+    let proxy_protocol_networks =
+        reader.optional("proxy_protocol_networks", Vec::new(), value::networks);
     let line = reader.section.line;
+    if reader.wrote("socket")
+        && let Some(entry) = reader.entry("proxy_protocol_networks")
+    {
+        reader.fault(
+            entry.line,
+            "proxy_protocol_networks needs a port: clients of a socket have no address",
+        );
+    }
     match (
         reader.wrote("socket"),
         reader.wrote("port"),
@@ -210,5 +229,6 @@ fn listener(mut reader: Reader<'_>, names: &Names<'_>) -> Option<Listener> {
         service: service?,
         protocol,
         endpoint,
+        proxy_protocol_networks,
     })
 }

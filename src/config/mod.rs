@@ -10,6 +10,7 @@ mod addresses;
 mod build;
 mod fault;
 mod ini;
+mod network;
 mod owner;
 mod reader;
 mod value;
@@ -22,6 +23,7 @@ use std::{fs, io};
 
 pub use accounts::{Account, Accounts, Role};
 pub use fault::{Fault, Faults};
+pub use network::Network;
 
 /// The file that is read when the command line names none.
 pub const DEFAULT_PATH: &str = "/etc/sessiond.cnf";
@@ -64,6 +66,8 @@ pub struct Admin {
     pub hostnames: Vec<String>,
     /// `admin_max_connections`: how many clients may be connected at a time.
     pub max_connections: usize,
+    /// `admin_history`: how many closed sessions are remembered.
+    pub history: usize,
 }
 
 /// The admin server's unix socket. Whoever can connect to it may read and write.
@@ -89,6 +93,7 @@ impl Default for Admin {
             accounts: None,
             hostnames: Vec::new(),
             max_connections: 64,
+            history: 1000,
         }
     }
 }
@@ -104,6 +109,10 @@ pub struct Server {
     pub port: u16,
     /// `rank`: who is asked first.
     pub rank: Rank,
+    /// `proxy_protocol`: whether it is told the client's address first.
+    pub proxy_protocol: bool,
+    /// `max_connections`: how many sessions it may have; 0 is no limit.
+    pub max_connections: usize,
 }
 
 /// How a server's `address` is written.
@@ -153,6 +162,10 @@ pub struct Service {
     pub router: Router,
     /// `servers`: names of [`Config::servers`], at least one, none twice.
     pub servers: Vec<String>,
+    /// `max_connections`: how many sessions there may be; 0 is no limit.
+    pub max_connections: usize,
+    /// `connection_timeout`: how long nothing may pass; zero is no limit.
+    pub connection_timeout: Duration,
     /// `connect_timeout`: how long one server may take to accept a connection. Never zero.
     pub connect_timeout: Duration,
 }
@@ -181,6 +194,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// `address` and `port`, or `socket`.
     pub endpoint: Endpoint,
+    /// `proxy_protocol_networks`: from where clients come with a PROXY header.
+    pub proxy_protocol_networks: Vec<Network>,
 }
 
 /// Where a listener listens.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Host, Protocol, Rank, Router};
+use super::{Host, Network, Protocol, Rank, Router};
 
 /// A year: longer waits are typing mistakes, and their sum with a clock must not overflow.
 const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -146,6 +146,28 @@ pub(super) fn connections(text: &str) -> Result<usize, String> {
     decimal(text)
         .filter(|number| (4..=1024).contains(number))
         .ok_or_else(|| "must be a number from 4 to 1024".to_owned())
+}
+
+/// How many closed sessions are remembered: each takes about a kilobyte, and
+/// whoever looks for one looks through all.
+pub(super) fn history(text: &str) -> Result<usize, String> {
+    decimal(text)
+        .filter(|number| *number <= 10_000)
+        .ok_or_else(|| "must be a number from 0 to 10000".to_owned())
+}
+
+/// How many of something there may be, where 0 is no limit.
+pub(super) fn limit(text: &str) -> Result<usize, String> {
+    decimal(text).ok_or_else(|| "must be a number, where 0 is no limit".to_owned())
+}
+
+/// Networks with commas between them.
+pub(super) fn networks(text: &str) -> Result<Vec<Network>, String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(str::parse)
+        .collect()
 }
 
 /// The name of another object.

@@ -22,8 +22,34 @@ pub enum Accepts {
     Layout,
     /// `pretty` and `fields`.
     Resource,
-    /// Those and `filter`, `sort` and `page`.
+    /// Those and `rdns`.
+    Session,
+    /// `pretty`, `fields`, `filter`, `sort` and `page`.
     Collection,
+    /// Those and `rdns` and `state`.
+    Sessions,
+}
+
+impl Accepts {
+    fn rows(self) -> bool {
+        matches!(self, Self::Collection | Self::Sessions)
+    }
+
+    fn host_names(self) -> bool {
+        matches!(self, Self::Session | Self::Sessions)
+    }
+}
+
+/// `state`: which sessions are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Those that live.
+    #[default]
+    Open,
+    /// Those of the history.
+    Closed,
+    /// Both.
+    Any,
 }
 
 /// What the parameters ask for. They are followed in the order filter, sort,
@@ -40,6 +66,10 @@ pub struct Query {
     pub sort: Vec<SortKey>,
     /// `page`: which part of the rows.
     pub page: Option<Page>,
+    /// `state`: whether rows live or have ended.
+    pub lifetime: Lifetime,
+    /// `rdns`: whether hosts are to be named.
+    pub host_names: bool,
     /// All parameters but those of the page, encoded again.
     others: String,
 }
@@ -83,10 +113,10 @@ impl Query {
                 None => (decode(pair)?, None),
             };
             match name.as_str() {
-                "page[size]" if accepts == Accepts::Collection => {
+                "page[size]" if accepts.rows() => {
                     size = Some(page_size(value.as_deref())?);
                 }
-                "page[number]" if accepts == Accepts::Collection => {
+                "page[number]" if accepts.rows() => {
                     number = Some(page_number(value.as_deref())?);
                 }
                 _ => {
@@ -124,7 +154,7 @@ impl Query {
         value: Option<&str>,
         accepts: Accepts,
     ) -> Result<(), ParameterFault> {
-        let of_collection = accepts == Accepts::Collection;
+        let of_collection = accepts.rows();
         let inside = |outer: &str| {
             name.strip_prefix(outer)?
                 .strip_prefix('[')?
@@ -154,6 +184,10 @@ impl Query {
         } else if name == "sort" && of_collection {
             self.sort =
                 sort_keys(value.unwrap_or_default()).map_err(|detail| fault(name, &detail))?;
+        } else if name == "rdns" && accepts.host_names() {
+            self.host_names = boolean_value(name, value)?;
+        } else if name == "state" && accepts == Accepts::Sessions {
+            self.lifetime = lifetime(value)?;
         } else {
             return Err(fault(name, &unknown(name, accepts)));
         }
@@ -209,8 +243,13 @@ fn unknown(name: &str, accepts: Accepts) -> String {
     let there_are = match accepts {
         Accepts::Layout => "there is pretty",
         Accepts::Resource => "there are pretty and fields[TYPE]",
+        Accepts::Session => "there are pretty, fields[TYPE] and rdns",
         Accepts::Collection => {
             "there are pretty, fields[TYPE], filter, filter[PATH], sort, page[size] and page[number]"
+        }
+        Accepts::Sessions => {
+            "there are pretty, fields[TYPE], filter, filter[PATH], sort, page[size], page[number], \
+             rdns and state"
         }
     };
     format!("{name} is not a parameter of this resource; {there_are}")
@@ -240,13 +279,28 @@ fn decode_value(name: &str, value: &str) -> Result<String, ParameterFault> {
 }
 
 fn layout(value: Option<&str>) -> Result<Layout, ParameterFault> {
-    match value.map_or(Some(true), boolean::parse) {
-        Some(true) => Ok(Layout::Indented),
-        Some(false) => Ok(Layout::Compact),
-        None => Err(fault(
-            "pretty",
-            "the value of pretty must be true or false, on or off, yes or no, 1 or 0",
-        )),
+    Ok(if boolean_value("pretty", value)? {
+        Layout::Indented
+    } else {
+        Layout::Compact
+    })
+}
+
+/// A name without a value is true.
+fn boolean_value(name: &str, value: Option<&str>) -> Result<bool, ParameterFault> {
+    value.map_or(Some(true), boolean::parse).ok_or_else(|| {
+        let detail =
+            format!("the value of {name} must be true or false, on or off, yes or no, 1 or 0");
+        fault(name, &detail)
+    })
+}
+
+fn lifetime(value: Option<&str>) -> Result<Lifetime, ParameterFault> {
+    match value {
+        Some("open") => Ok(Lifetime::Open),
+        Some("closed") => Ok(Lifetime::Closed),
+        Some("any") => Ok(Lifetime::Any),
+        _ => Err(fault("state", "state must be open, closed or any")),
     }
 }
 

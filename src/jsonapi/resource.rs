@@ -4,6 +4,9 @@
 //! that looks into rows (`filter`, `sort`, `fields`) makes trees, one at a time.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::emit::{Emit, Tree};
@@ -31,6 +34,26 @@ pub struct View {
     pub links: Links,
     /// What time it is, for all rows of a document.
     pub now: Instant,
+    /// The names of hosts, where they are wanted and known.
+    pub hosts: HashMap<IpAddr, Arc<str>>,
+}
+
+impl View {
+    /// A view without names of hosts.
+    #[must_use]
+    pub fn new(links: Links, now: Instant) -> Self {
+        Self {
+            links,
+            now,
+            hosts: HashMap::new(),
+        }
+    }
+
+    /// The name by which an address is to be shown, where there is one.
+    #[must_use]
+    pub fn host(&self, address: IpAddr) -> Option<&str> {
+        self.hosts.get(&address).map(AsRef::as_ref)
+    }
 }
 
 /// Writes a resource object, whose relationships and attributes are written by others.

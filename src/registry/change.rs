@@ -24,7 +24,9 @@ pub struct Changes {
 }
 
 impl Changes {
-    pub(super) fn begin(time: SystemTime) -> Self {
+    /// Nothing has changed since then.
+    #[must_use]
+    pub fn begin(time: SystemTime) -> Self {
         Self {
             last: Mutex::new(Change { version: 0, time }),
         }
@@ -36,7 +38,8 @@ impl Changes {
         *lock(&self.last)
     }
 
-    pub(super) fn note(&self, time: SystemTime) {
+    /// Something has changed.
+    pub fn note(&self, time: SystemTime) {
         let mut last = lock(&self.last);
         last.version += 1;
         last.time = time;

@@ -8,6 +8,9 @@
 
 mod activity;
 mod change;
+mod client;
+mod ending;
+mod history;
 mod session;
 mod table;
 mod topology;
@@ -18,9 +21,11 @@ use std::time::SystemTime;
 use crate::config::Config;
 
 pub use change::{Change, Changes};
-pub use session::{BackendConnection, Client, CloseReason, Session, SessionId, SessionState};
+pub use client::{BackendConnection, Client, Encryption, Login};
+pub use ending::{CloseReason, Ending};
+pub use session::{Session, SessionId, SessionState};
 pub use table::SessionTable;
-pub use topology::{Lease, Listener, Server, Service, Topology};
+pub use topology::{Admission, Lease, Listener, Server, Service, Topology};
 pub use traffic::{Passed, Traffic};
 
 /// Everything that the relay and the admin server share.
@@ -40,7 +45,7 @@ impl Registry {
     pub fn new(config: &Config, now: SystemTime) -> Self {
         Self {
             topology: Topology::new(config, now),
-            sessions: SessionTable::new(now),
+            sessions: SessionTable::new(config.admin.history, now),
             started: now,
         }
     }

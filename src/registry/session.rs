@@ -7,16 +7,16 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, OnceLock};
+use std::time::{Instant, SystemTime};
 
-use super::activity::Activity;
 use super::change::{Change, Changes};
+use super::client::{BackendConnection, Client, Login};
+use super::ending::{CloseReason, Ending};
 use super::topology::{Listener, Server, Service};
-use super::traffic::{Passed, Traffic};
-use crate::lock::lock;
+use super::traffic::Passed;
 
 /// The number of a session: from 1 upwards, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,10 +61,18 @@ pub enum SessionState {
     Ready,
     /// It is being closed.
     Stopping,
+    /// It is closed, and in the history.
+    Freed,
 }
 
 impl SessionState {
-    const ALL: [Self; 4] = [Self::Listener, Self::Allocated, Self::Ready, Self::Stopping];
+    const ALL: [Self; 5] = [
+        Self::Listener,
+        Self::Allocated,
+        Self::Ready,
+        Self::Stopping,
+        Self::Freed,
+    ];
 
     /// The words of the documents.
     #[must_use]
@@ -74,41 +82,7 @@ impl SessionState {
             Self::Allocated => "Session Allocated",
             Self::Ready => "Session ready for routing",
             Self::Stopping => "Stopping session",
-        }
-    }
-}
-
-/// Why a session ended: the first thing that happened to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The client ended its stream in order.
-    ClientClosed,
-    /// The server ended its stream in order.
-    ServerClosed,
-    /// The client's connection broke.
-    ClientReset,
-    /// The server's connection broke.
-    ServerLost,
-    /// No server of the service could be connected to.
-    NoServerAvailable,
-    /// The program stopped, or the listener's.
-    Shutdown,
-}
-
-impl CloseReason {
-    /// How many there are.
-    pub(super) const COUNT: usize = 6;
-
-    /// The words for logs and documents.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ClientClosed => "client closed",
-            Self::ServerClosed => "server closed",
-            Self::ClientReset => "client reset",
-            Self::ServerLost => "server lost",
-            Self::NoServerAvailable => "no server available",
-            Self::Shutdown => "shutdown",
+            Self::Freed => "Freed session",
         }
     }
 }
@@ -121,6 +95,7 @@ pub struct Session {
     connected: SystemTime,
     state: AtomicU8,
     client: Option<Client>,
+    ending: OnceLock<Ending>,
     changes: Changes,
     /// Those of the table that it is in.
     table_changes: Arc<Changes>,
@@ -140,6 +115,7 @@ impl Session {
             connected,
             state,
             client: None,
+            ending: OnceLock::new(),
             changes: Changes::begin(connected),
             table_changes,
         }
@@ -160,6 +136,7 @@ impl Session {
             connected,
             state,
             client: Some(client),
+            ending: OnceLock::new(),
             changes,
             table_changes,
         }
@@ -201,14 +178,53 @@ impl Session {
         self.note_change(now);
     }
 
+    /// When and why it was closed, if it was.
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending.get().copied()
+    }
+
+    /// Stops its clocks and says why it ended.
+    pub(super) fn close(&self, reason: CloseReason, time: SystemTime, now: Instant) {
+        if let Some(client) = &self.client {
+            client.close(now);
+        }
+        // A session is closed once.
+        let _ = self.ending.set(Ending { reason, time });
+        self.state.store(SessionState::Freed as u8, Relaxed);
+        self.changes.note(time);
+    }
+
     /// Adds a connection to a server, for a client's session.
     pub fn add_connection(&self, connection: BackendConnection, now: SystemTime) {
-        let Some(client) = &self.client else { return };
-        let mut connections = lock(&client.connections);
-        connections.reserve_exact(1);
-        connections.push(connection);
-        drop(connections);
-        self.note_change(now);
+        self.tell(now, |client| client.add_connection(connection));
+    }
+
+    /// Notes the server's own number for the latest connection.
+    pub fn set_connection_id(&self, id: u64, now: SystemTime) {
+        self.tell(now, |client| client.set_connection_id(id));
+    }
+
+    /// Notes the client's real address, which the PROXY protocol carried.
+    pub fn set_source(&self, source: SocketAddr, now: SystemTime) {
+        self.tell(now, |client| client.set_source(source));
+    }
+
+    /// Notes who has logged in; nobody, where that is not known any more.
+    pub fn set_login(&self, login: Option<Login>, now: SystemTime) {
+        self.tell(now, |client| client.set_login(login));
+    }
+
+    /// Notes that what passes is encrypted from now on.
+    pub fn set_encrypted(&self, now: SystemTime) {
+        self.tell(now, Client::set_encrypted);
+    }
+
+    fn tell(&self, now: SystemTime, what: impl FnOnce(&Client)) {
+        if let Some(client) = &self.client {
+            what(client);
+            self.note_change(now);
+        }
     }
 
     /// Counts what has passed between its client and a server.
@@ -217,12 +233,7 @@ impl Session {
         client.traffic.add(passed);
         self.service().traffic.add(passed);
         server.traffic.add(passed);
-        let alive = client.alive(now);
-        client.activity.count(alive.as_secs(), passed.operations);
-        client.last_io.store(
-            u64::try_from(alive.as_millis()).unwrap_or(u64::MAX),
-            Relaxed,
-        );
+        client.count_activity(passed.operations, now);
     }
 
     /// When it last changed in anything but clocks and counters.
@@ -241,96 +252,6 @@ impl Session {
     pub fn client(&self) -> Option<&Client> {
         self.client.as_ref()
     }
-}
-
-/// The client of a session, and what passes between it and the servers.
-#[derive(Debug)]
-pub struct Client {
-    remote: Option<SocketAddr>,
-    opened: Instant,
-    /// Milliseconds from `opened` to the last byte.
-    last_io: AtomicU64,
-    traffic: Traffic,
-    activity: Activity,
-    data_plane_memory: AtomicUsize,
-    connections: Mutex<Vec<BackendConnection>>,
-}
-
-impl Client {
-    pub(super) fn new(remote: Option<SocketAddr>, now: Instant) -> Self {
-        Self {
-            remote,
-            opened: now,
-            last_io: AtomicU64::new(0),
-            traffic: Traffic::default(),
-            activity: Activity::default(),
-            data_plane_memory: AtomicUsize::new(0),
-            connections: Mutex::default(),
-        }
-    }
-
-    /// The client's address; a client on a unix socket has none.
-    #[must_use]
-    pub fn remote(&self) -> Option<SocketAddr> {
-        self.remote
-    }
-
-    /// How long ago the client connected.
-    #[must_use]
-    pub fn alive(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.opened)
-    }
-
-    /// How long ago the last byte passed, or the client connected if none did.
-    #[must_use]
-    pub fn idle(&self, now: Instant) -> Duration {
-        self.alive(now)
-            .saturating_sub(Duration::from_millis(self.last_io.load(Relaxed)))
-    }
-
-    /// How many reads and writes there were in the last 30 seconds.
-    #[must_use]
-    pub fn activity(&self, now: Instant) -> u64 {
-        self.activity.sum(self.alive(now).as_secs())
-    }
-
-    /// The bytes that have passed.
-    #[must_use]
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
-    }
-
-    /// Bytes that the session holds in this process, buffers of the data plane included.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        // Two counters stand before what an `Arc` holds, and the table keeps an id and a pointer.
-        let shared =
-            size_of::<Session>() + 2 * size_of::<usize>() + size_of::<(SessionId, Arc<Session>)>();
-        let connections = lock(&self.connections).capacity() * size_of::<BackendConnection>();
-        shared + connections + self.data_plane_memory.load(Relaxed)
-    }
-
-    /// The connections to servers that it has now.
-    #[must_use]
-    pub fn connections(&self) -> Vec<BackendConnection> {
-        lock(&self.connections).clone()
-    }
-
-    /// Says how many bytes the data plane holds for this session.
-    pub fn set_data_plane_memory(&self, bytes: usize) {
-        self.data_plane_memory.store(bytes, Relaxed);
-    }
-}
-
-/// A connection from this process to a server, for one session.
-#[derive(Clone, Debug)]
-pub struct BackendConnection {
-    /// Which server.
-    pub server: Arc<Server>,
-    /// Where it was reached.
-    pub address: SocketAddr,
-    /// The port of our end, as the server sees it.
-    pub local_port: u16,
 }
 
 #[cfg(test)]

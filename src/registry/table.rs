@@ -1,4 +1,5 @@
-//! The mutex-guarded table of live sessions.
+//! The mutex-guarded table of sessions: those that live, and those that were
+//! closed last.
 //!
 //! Everyone shares one lock, and the relay takes it for every client that
 //! comes or goes. So nothing long happens under it: a reader clones the
@@ -11,31 +12,37 @@ use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use super::change::{Change, Changes};
-use super::session::{Client, CloseReason, Session, SessionId};
+use super::client::Client;
+use super::ending::CloseReason;
+use super::history::History;
+use super::session::{Session, SessionId};
 use super::topology::Listener;
 use crate::lock::lock;
 
-/// All live sessions, by ascending id.
+/// All live sessions, by ascending id, and a history of closed ones.
 #[derive(Debug)]
 pub struct SessionTable {
-    live: Mutex<Live>,
+    inner: Mutex<Inner>,
     changes: Arc<Changes>,
 }
 
 #[derive(Debug)]
-struct Live {
+struct Inner {
     next: SessionId,
-    sessions: BTreeMap<SessionId, Arc<Session>>,
+    live: BTreeMap<SessionId, Arc<Session>>,
+    history: History,
 }
 
 impl SessionTable {
-    pub(super) fn new(now: SystemTime) -> Self {
-        let live = Live {
+    /// A table that remembers so many closed sessions.
+    pub(super) fn new(history: usize, now: SystemTime) -> Self {
+        let inner = Inner {
             next: SessionId::FIRST,
-            sessions: BTreeMap::new(),
+            live: BTreeMap::new(),
+            history: History::new(history),
         };
         Self {
-            live: Mutex::new(live),
+            inner: Mutex::new(inner),
             changes: Arc::new(Changes::begin(now)),
         }
     }
@@ -70,26 +77,39 @@ impl SessionTable {
         now: SystemTime,
         make: impl FnOnce(SessionId, Arc<Changes>) -> Session,
     ) -> Arc<Session> {
-        let mut live = lock(&self.live);
-        let id = live.next;
-        live.next = id.next();
+        let mut inner = lock(&self.inner);
+        let id = inner.next;
+        inner.next = id.next();
         let session = Arc::new(make(id, Arc::clone(&self.changes)));
-        live.sessions.insert(id, Arc::clone(&session));
+        inner.live.insert(id, Arc::clone(&session));
         self.changes.note(now);
         session
     }
 
-    /// Takes a session out of the table and counts why. False where it was not there.
-    pub fn close(&self, id: SessionId, reason: CloseReason, now: SystemTime) -> bool {
-        let mut live = lock(&self.live);
-        let Some(session) = live.sessions.remove(&id) else {
+    /// Takes a session out of the live ones, counts why, and keeps a client's
+    /// in the history. False where it was not there.
+    pub fn close(
+        &self,
+        id: SessionId,
+        reason: CloseReason,
+        closed: SystemTime,
+        now: Instant,
+    ) -> bool {
+        let mut inner = lock(&self.inner);
+        let Some(session) = inner.live.remove(&id) else {
             return false;
         };
-        self.changes.note(now);
-        drop(live);
-        if session.client().is_some() {
+        session.close(reason, closed, now);
+        let mut fallen = None;
+        if let Some(client) = session.client() {
             session.service().count_closed(reason);
+            let alive = client.alive(now);
+            fallen = inner.history.add(session, alive);
         }
+        self.changes.note(closed);
+        drop(inner);
+        // What it holds is given back after the lock.
+        drop(fallen);
         true
     }
 
@@ -99,16 +119,18 @@ impl SessionTable {
         self.changes.last()
     }
 
-    /// The live session of that id.
+    /// The session of that id, live or in the history.
     #[must_use]
     pub fn get(&self, id: SessionId) -> Option<Arc<Session>> {
-        lock(&self.live).sessions.get(&id).cloned()
+        let inner = lock(&self.inner);
+        let live = inner.live.get(&id).cloned();
+        live.or_else(|| inner.history.get(id))
     }
 
     /// How many sessions live, listeners' own included.
     #[must_use]
     pub fn len(&self) -> usize {
-        lock(&self.live).sessions.len()
+        lock(&self.inner).live.len()
     }
 
     /// Whether there is none.
@@ -127,9 +149,9 @@ impl SessionTable {
                 .last()
                 .map_or(Bound::Unbounded, |last| Bound::Excluded(last.id()));
             let before = snapshot.len();
-            let live = lock(&self.live);
-            let portion = live
-                .sessions
+            let inner = lock(&self.inner);
+            let portion = inner
+                .live
                 .range((after, Bound::Unbounded))
                 .take(Self::PORTION);
             snapshot.extend(portion.map(|(_, session)| Arc::clone(session)));
@@ -137,6 +159,23 @@ impl SessionTable {
                 return snapshot;
             }
         }
+    }
+
+    /// The closed sessions of the history, in the order in which they were closed.
+    #[must_use]
+    pub fn history(&self) -> Vec<Arc<Session>> {
+        lock(&self.inner).history.snapshot()
+    }
+
+    /// Live and closed sessions by ascending id, each once.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        // In this order one that closes in between is found twice, not never.
+        let mut all = self.snapshot();
+        all.extend(self.history());
+        all.sort_by_key(|session| session.id());
+        all.dedup_by_key(|session| session.id());
+        all
     }
 }
 
@@ -149,7 +188,7 @@ mod tests {
     #[test]
     fn a_snapshot_longer_than_a_portion_is_whole_and_in_order() {
         let topology = Topology::new(&Config::example(), SystemTime::now());
-        let table = SessionTable::new(SystemTime::now());
+        let table = SessionTable::new(1000, SystemTime::now());
         let count = 3 * SessionTable::PORTION;
         let ids: Vec<SessionId> = (0..count)
             .map(|_| {
@@ -175,12 +214,22 @@ mod tests {
     fn an_id_is_not_used_again_and_a_session_closes_once() {
         let topology = Topology::new(&Config::example(), SystemTime::now());
         let listener = &topology.listeners[0];
-        let table = SessionTable::new(SystemTime::now());
+        let table = SessionTable::new(1000, SystemTime::now());
         let first = table
             .open_client(listener, None, SystemTime::now(), Instant::now())
             .id();
-        assert!(table.close(first, CloseReason::ClientClosed, SystemTime::now()));
-        assert!(!table.close(first, CloseReason::ClientClosed, SystemTime::now()));
+        assert!(table.close(
+            first,
+            CloseReason::ClientClosed,
+            SystemTime::now(),
+            Instant::now()
+        ));
+        assert!(!table.close(
+            first,
+            CloseReason::ClientClosed,
+            SystemTime::now(),
+            Instant::now()
+        ));
         let second = table
             .open_client(listener, None, SystemTime::now(), Instant::now())
             .id();
@@ -194,7 +243,7 @@ mod tests {
         let begin = SystemTime::UNIX_EPOCH;
         let at = |seconds| begin + std::time::Duration::from_secs(seconds);
         let topology = Topology::new(&Config::example(), begin);
-        let table = SessionTable::new(begin);
+        let table = SessionTable::new(1000, begin);
         assert_eq!(
             table.last_change(),
             Change {
@@ -234,7 +283,7 @@ mod tests {
             (1, 2)
         );
         assert_eq!(topology.servers[0].traffic().to_clients(), 2);
-        table.close(session.id(), CloseReason::Shutdown, at(3));
+        table.close(session.id(), CloseReason::Shutdown, at(3), Instant::now());
         assert_eq!(
             table.last_change(),
             Change {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
 use super::change::{Change, Changes};
-use super::session::CloseReason;
+use super::ending::CloseReason;
 use super::traffic::Traffic;
 use crate::config::{self, Config, Host};
 use crate::lock::lock;
@@ -24,7 +24,7 @@ pub struct Topology {
     pub services: Vec<Arc<Service>>,
     /// Where clients arrive.
     pub listeners: Vec<Arc<Listener>>,
-    /// When a server last went down or came up.
+    /// When a server last changed in anything but counters.
     pub server_changes: Arc<Changes>,
 }
 
@@ -98,6 +98,7 @@ pub struct Server {
     total_connections: AtomicU64,
     pub(super) traffic: Traffic,
     addresses: Mutex<Arc<[SocketAddr]>>,
+    version: Mutex<Option<Arc<str>>>,
     changes: Changes,
     /// Those of all servers.
     all_changes: Arc<Changes>,
@@ -117,6 +118,7 @@ impl Server {
             total_connections: AtomicU64::new(0),
             traffic: Traffic::default(),
             addresses: Mutex::new(addresses),
+            version: Mutex::new(None),
             changes: Changes::begin(now),
             all_changes,
         }
@@ -144,7 +146,7 @@ impl Server {
         is_news
     }
 
-    /// When it last went down or came up.
+    /// When it last went down, came up or told another version.
     #[must_use]
     pub fn last_change(&self) -> Change {
         self.changes.last()
@@ -166,6 +168,29 @@ impl Server {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(Relaxed)
+    }
+
+    /// Whether its `max_connections` leave room for one more.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let limit = self.parameters.max_connections;
+        limit == 0 || self.connections() < limit
+    }
+
+    /// The version that it has told of itself.
+    #[must_use]
+    pub fn version(&self) -> Option<Arc<str>> {
+        lock(&self.version).clone()
+    }
+
+    /// Notes the version that it tells of itself.
+    pub fn set_version(&self, version: &str, now: SystemTime) {
+        let mut known = lock(&self.version);
+        if known.as_deref() != Some(version) {
+            *known = Some(version.into());
+            self.changes.note(now);
+            self.all_changes.note(now);
+        }
     }
 
     /// Counts a session as connected to it, for as long as the lease lives.
@@ -240,7 +265,8 @@ pub struct Service {
     servers: Vec<Arc<Server>>,
     pub(super) traffic: Traffic,
     opened: AtomicU64,
-    closed: [AtomicU64; CloseReason::COUNT],
+    closed: [AtomicU64; CloseReason::ALL.len()],
+    admitted: AtomicUsize,
 }
 
 impl Service {
@@ -251,6 +277,7 @@ impl Service {
             traffic: Traffic::default(),
             opened: AtomicU64::new(0),
             closed: Default::default(),
+            admitted: AtomicUsize::new(0),
         }
     }
 
@@ -292,12 +319,36 @@ impl Service {
         self.closed[reason as usize].load(Relaxed)
     }
 
+    /// Lets a session in, for as long as the admission lives; `None` where there
+    /// are `max_connections` already.
+    #[must_use]
+    pub fn admit(self: &Arc<Self>) -> Option<Admission> {
+        let limit = self.parameters.max_connections;
+        let more = |admitted| (limit == 0 || admitted < limit).then_some(admitted + 1);
+        self.admitted.fetch_update(Relaxed, Relaxed, more).ok()?;
+        Some(Admission {
+            service: Arc::clone(self),
+        })
+    }
+
     pub(super) fn count_opened(&self) {
         self.opened.fetch_add(1, Relaxed);
     }
 
     pub(super) fn count_closed(&self, reason: CloseReason) {
         self.closed[reason as usize].fetch_add(1, Relaxed);
+    }
+}
+
+/// One session's place at a service; dropping it gives the place back.
+#[derive(Debug)]
+pub struct Admission {
+    service: Arc<Service>,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.service.admitted.fetch_sub(1, Relaxed);
     }
 }
 
@@ -348,6 +399,24 @@ mod tests {
         assert_eq!(server.connections(), 1);
         drop(lease);
         assert_eq!(server.connections(), 0);
+    }
+
+    #[test]
+    fn a_service_lets_in_no_more_than_it_may_have_and_again_when_one_has_left() {
+        let text = b"[a]\ntype=server\naddress=192.0.2.1\nport=1\nmax_connections=1\n\
+            [s]\ntype=service\nservers=a\nmax_connections=2\n";
+        let topology = Topology::new(&Config::parse("test", text).unwrap(), SystemTime::now());
+        let (service, server) = (&topology.services[0], &topology.servers[0]);
+        let one = service.admit();
+        let _two = service.admit().unwrap();
+        assert!(service.admit().is_none());
+        drop(one);
+        assert!(service.admit().is_some());
+
+        let lease = server.lease();
+        assert!(!server.has_room());
+        drop(lease);
+        assert!(server.has_room());
     }
 
     #[test]

@@ -180,11 +180,12 @@ impl Acceptor {
     }
 
     /// Stops listening, and ends the listeners' sessions.
-    pub(super) fn close(&mut self, registry: &Registry) {
+    pub(super) fn close(&mut self, registry: &Registry, now: Instant) {
         for open in self.open.drain(..) {
+            let closed = SystemTime::now();
             registry
                 .sessions
-                .close(open.session, CloseReason::Shutdown, SystemTime::now());
+                .close(open.session, CloseReason::Shutdown, closed, now);
         }
     }
 
@@ -306,7 +307,8 @@ impl Relay {
         } else {
             Kind::Unix
         };
-        self.sessions.insert(Some(Session::new(record, fd, kind)));
-        self.connect_next(slot);
+        self.sessions
+            .insert(Some(Session::new(record, fd, kind, self.now)));
+        self.arrive(slot);
     }
 }

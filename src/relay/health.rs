@@ -1,39 +1,54 @@
-//! Which servers are up: what connects say of them, and probes of those that are down.
+//! Which servers are up: what connects say of them, and probes of our own.
 //!
-//! A server is up until a connect to it fails, and up again once one succeeds.
-//! Clients are not sent to a server that is down, so a probe of our own has to
-//! find out: a bare connect, every [`PROBE_INTERVAL`], closed at once. A
-//! server that is up is left alone, and while all are up nothing here wakes
-//! the loop.
+//! A server is up until something fails, and up again once something succeeds.
+//! Every [`PROBE_INTERVAL`] each one is probed: by a connect, and where its
+//! clients speak MariaDB by the greeting that must follow. A server that hangs
+//! costs its own probe the time, and nobody else's: all are on their way at once.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
+use rustix::io::Errno;
 
 use super::source::Source;
-use crate::registry::Server;
+use crate::config::Protocol;
+use crate::protocol::{mariadb, proxy};
+use crate::registry::{Server, Topology};
 use crate::socket;
 
-/// How often a server that is down is tried; also how long such a try may take.
+/// How often each server is probed; also how long a probe may take.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// More of a greeting than that is none: they have about a hundred bytes.
+const LONGEST_GREETING: usize = 1024;
 
 /// The probes of all servers.
 pub(super) struct Health {
     watched: Vec<Watched>,
-    /// When the next probes begin; `None` while every server is up.
-    due: Option<Instant>,
+    /// When the next probes begin.
+    due: Instant,
 }
 
 struct Watched {
     server: Arc<Server>,
-    probe: Option<(OwnedFd, SocketAddr)>,
-    /// Counts the tries, which take the server's addresses in turn.
-    tries: usize,
+    /// Whether its clients speak MariaDB, and so it greets.
+    greets: bool,
+    probe: Option<Probe>,
+}
+
+/// One probe of a server: address after address, until one answers.
+struct Probe {
+    addresses: std::vec::IntoIter<SocketAddr>,
+    address: SocketAddr,
+    socket: OwnedFd,
+    is_connected: bool,
+    /// When the next address has its turn.
+    until: Instant,
 }
 
 /// How a connect went, by the words that the log has for it.
@@ -42,82 +57,218 @@ pub(super) enum Connected {
     No(String),
 }
 
+/// How far a probe has come.
+enum Progress {
+    Waits,
+    Answered,
+    Failed(String),
+}
+
 impl Health {
-    pub(super) fn new(servers: &[Arc<Server>]) -> Self {
-        let watched = |server: &Arc<Server>| Watched {
-            server: Arc::clone(server),
-            probe: None,
-            tries: 0,
+    pub(super) fn new(topology: &Topology, now: Instant) -> Self {
+        let watched = |server: &Arc<Server>| {
+            let mut listeners = topology.listeners.iter();
+            let greets = listeners.any(|listener| {
+                let servers = listener.service().servers();
+                listener.parameters.protocol == Protocol::MariaDb
+                    && servers.iter().any(|other| Arc::ptr_eq(other, server))
+            });
+            Watched {
+                server: Arc::clone(server),
+                greets,
+                probe: None,
+            }
         };
         Self {
-            watched: servers.iter().map(watched).collect(),
-            due: None,
-        }
-    }
-
-    /// Notes how a connect to a server went.
-    pub(super) fn note(&mut self, server: &Server, connected: Connected, now: Instant) {
-        match connected {
-            Connected::Yes => {
-                if server.set_up(true, SystemTime::now()) {
-                    log::info!("server {} is up", server.name());
-                }
-            }
-            Connected::No(cause) => {
-                if server.set_up(false, SystemTime::now()) {
-                    log::warn!("server {} is down: {cause}", server.name());
-                }
-                self.due.get_or_insert(now + PROBE_INTERVAL);
-            }
+            watched: topology.servers.iter().map(watched).collect(),
+            due: now,
         }
     }
 
     /// When [`Self::turn`] has something to do.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.due
+        let probes = self.watched.iter().filter_map(|watched| {
+            let probe = watched.probe.as_ref()?;
+            Some(probe.until)
+        });
+        probes.chain([self.due]).min()
     }
 
-    /// Begins the probes that are due, in place of those that got no answer.
+    /// Begins the probes that are due, and gives up what has not answered in time.
     pub(super) fn turn(&mut self, events: &mio::Registry, now: Instant) {
-        if self.due.is_none_or(|due| due > now) {
+        for (index, watched) in self.watched.iter_mut().enumerate() {
+            if watched
+                .probe
+                .as_ref()
+                .is_some_and(|probe| probe.until <= now)
+            {
+                watched.next_address("no answer to a probe", index, events, now);
+            }
+        }
+        if self.due > now {
             return;
         }
-        let mut any_down = false;
+        self.due = now + PROBE_INTERVAL;
         for (index, watched) in self.watched.iter_mut().enumerate() {
-            watched.probe = None;
-            if watched.server.is_up() {
-                continue;
-            }
-            any_down = true;
-            watched.probe = watched.begin(events, Source::Probe(index).token());
+            watched.begin(index, events, now);
         }
-        self.due = any_down.then(|| now + PROBE_INTERVAL);
     }
 
-    /// Ends a probe that has its answer.
-    pub(super) fn event(&mut self, index: usize, event: &Event, now: Instant) {
+    /// Takes note of an event of a probe.
+    pub(super) fn event(
+        &mut self,
+        index: usize,
+        event: &Event,
+        events: &mio::Registry,
+        now: Instant,
+    ) {
         let watched = &mut self.watched[index];
-        let Some((probe, address)) = watched.probe.take() else {
+        let Some(probe) = &mut watched.probe else {
             return;
         };
-        let server = Arc::clone(&watched.server);
-        if event.is_writable() && socket::connect_result(&probe, address).is_ok() {
-            server.prefer(address);
-            self.note(&server, Connected::Yes, now);
+        match probe.progress(event, &watched.server, watched.greets) {
+            Progress::Waits => {}
+            Progress::Answered => {
+                watched.server.prefer(probe.address);
+                watched.probe = None;
+                note(&watched.server, Connected::Yes);
+            }
+            Progress::Failed(cause) => watched.next_address(&cause, index, events, now),
+        }
+    }
+}
+
+/// Notes how a connect to a server went.
+pub(super) fn note(server: &Server, connected: Connected) {
+    let now = SystemTime::now();
+    match connected {
+        Connected::Yes => {
+            if server.set_up(true, now) {
+                log::info!("server {} is up", server.name());
+            }
+        }
+        Connected::No(cause) => {
+            if server.set_up(false, now) {
+                log::warn!("server {} is down: {cause}", server.name());
+            }
         }
     }
 }
 
 impl Watched {
-    /// Begins to connect. What goes wrong leaves the server down.
-    fn begin(&mut self, events: &mio::Registry, token: Token) -> Option<(OwnedFd, SocketAddr)> {
-        self.tries = self.tries.wrapping_add(1);
-        let addresses = self.server.addresses();
-        let address = *addresses.get(self.tries.checked_rem(addresses.len())?)?;
-        let probe = socket::begin_connect(address).ok()?;
-        events
-            .register(&mut SourceFd(&probe.as_raw_fd()), token, Interest::WRITABLE)
-            .ok()?;
-        Some((probe, address))
+    fn begin(&mut self, index: usize, events: &mio::Registry, now: Instant) {
+        let addresses = self.server.addresses().to_vec().into_iter();
+        if addresses.len() == 0 {
+            note(
+                &self.server,
+                Connected::No("no address of its name is known".to_owned()),
+            );
+        }
+        self.connect(addresses, index, events, now);
+    }
+
+    /// The address of the probe is none; the next one is tried, or the server is down.
+    fn next_address(&mut self, cause: &str, index: usize, events: &mio::Registry, now: Instant) {
+        let Some(probe) = self.probe.take() else {
+            return;
+        };
+        if probe.addresses.len() == 0 {
+            note(&self.server, Connected::No(cause.to_owned()));
+        } else {
+            self.connect(probe.addresses, index, events, now);
+        }
+    }
+
+    /// Begins to connect to the first address that can be tried.
+    fn connect(
+        &mut self,
+        mut addresses: std::vec::IntoIter<SocketAddr>,
+        index: usize,
+        events: &mio::Registry,
+        now: Instant,
+    ) {
+        let token = Source::Probe(index).token();
+        // Each address gets its part of the time, so that the last is through before the next round.
+        let count = u32::try_from(self.server.addresses().len().max(1)).unwrap_or(u32::MAX);
+        while let Some(address) = addresses.next() {
+            match watched_connect(address, token, events) {
+                Ok(socket) => {
+                    self.probe = Some(Probe {
+                        addresses,
+                        address,
+                        socket,
+                        is_connected: false,
+                        until: now + PROBE_INTERVAL / count,
+                    });
+                    return;
+                }
+                // It says nothing about the server.
+                Err(errno) if socket::is_shortage(errno) => return,
+                Err(errno) if addresses.len() == 0 => {
+                    note(&self.server, Connected::No(errno.to_string()));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn watched_connect(
+    address: SocketAddr,
+    token: Token,
+    events: &mio::Registry,
+) -> Result<OwnedFd, Errno> {
+    let socket = socket::begin_connect(address)?;
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    events
+        .register(&mut SourceFd(&socket.as_raw_fd()), token, interest)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOMEM))?;
+    Ok(socket)
+}
+
+impl Probe {
+    fn progress(&mut self, event: &Event, server: &Server, greets: bool) -> Progress {
+        if !self.is_connected {
+            match socket::connect_result(&self.socket, self.address) {
+                Err(errno) => return Progress::Failed(errno.to_string()),
+                Ok(_) if !event.is_writable() => return Progress::Waits,
+                Ok(_) => self.is_connected = true,
+            }
+            if server.parameters.proxy_protocol {
+                // It is about nobody's connection.
+                let header = proxy::version_1(None);
+                if socket::write(&self.socket, header.as_bytes()) != Ok(header.len()) {
+                    return Progress::Failed("it does not take the PROXY header".to_owned());
+                }
+            }
+        }
+        if greets {
+            self.read_greeting(server)
+        } else {
+            Progress::Answered
+        }
+    }
+
+    /// Looks at what has come, and leaves it where it is until it is whole.
+    fn read_greeting(&self, server: &Server) -> Progress {
+        let mut buffer = [0; LONGEST_GREETING];
+        let length = match socket::peek(self.socket.as_fd(), &mut buffer) {
+            Err(Errno::AGAIN) => return Progress::Waits,
+            Err(errno) => return Progress::Failed(errno.to_string()),
+            Ok(length) => length,
+        };
+        match mariadb::greeting(&buffer[..length]) {
+            Ok(Some(greeting)) => {
+                let version = &greeting.version;
+                // MariaDB puts it there for replicas of old, which took 10 for less than 5.
+                let version = version.strip_prefix("5.5.5-").unwrap_or(version);
+                server.set_version(version, SystemTime::now());
+                Progress::Answered
+            }
+            Ok(None) if length == 0 => Progress::Failed("it closes without a greeting".to_owned()),
+            Ok(None) if length < LONGEST_GREETING => Progress::Waits,
+            Ok(None) => Progress::Failed("its greeting has no end".to_owned()),
+            Err(cause) => Progress::Failed(cause.to_string()),
+        }
     }
 }

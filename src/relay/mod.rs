@@ -1,23 +1,28 @@
 //! The data plane: one thread that owns every client and every backend socket.
 //!
 //! A connection's journey: [`accept`] takes it and the registry opens its
-//! session; [`search`] asks [`routing`] for a server and connects; [`session`]
-//! moves bytes through two [`pipe`]s until both have ended; then the registry
-//! closes it with the reason.
+//! session; [`arrival`] reads its PROXY header, if it is to have one, and lets
+//! it in; [`search`] asks [`routing`] for a server and connects; [`session`]
+//! moves bytes through two [`pipe`]s, while [`watch`] reads along, until both
+//! have ended or one of its [`limits`] is reached; then the registry closes it
+//! with the reason.
 //!
 //! The loop waits for events (edge-triggered: each readiness is announced once),
 //! lets the sessions concerned move what they can, then those that gave way to
 //! others, then whoever has run out of time. Nothing in it blocks.
 
 mod accept;
+mod arrival;
 mod deadline;
 mod health;
+mod limits;
 mod names;
 mod pipe;
 mod routing;
 mod search;
 mod session;
 mod source;
+mod watch;
 
 use std::collections::VecDeque;
 use std::io;
@@ -37,7 +42,7 @@ use deadline::Deadlines;
 use health::Health;
 use names::Names;
 use pipe::Scratch;
-use session::{Backend, DRAIN_LIMIT, Next, Session};
+use session::{Backend, Next, Session};
 use source::Source;
 
 pub use accept::ListenError;
@@ -92,7 +97,7 @@ impl Relay {
         let poll = Poll::new().map_err(ListenError::Poll)?;
         let waker =
             Waker::new(poll.registry(), Source::Waker.token()).map_err(ListenError::Poll)?;
-        let health = Health::new(&registry.topology.servers);
+        let health = Health::new(&registry.topology, Instant::now());
         let acceptor = Acceptor::bind(&registry, poll.registry(), sessions_at_most)?;
         Ok(Self {
             registry,
@@ -171,7 +176,10 @@ impl Relay {
                 Source::Listener(index) => self.acceptor.event(index),
                 Source::Client(slot) => self.client_event(slot, event),
                 Source::Server(slot) => self.server_event(slot, event),
-                Source::Probe(index) => self.health.event(index, event, self.now),
+                Source::Probe(index) => {
+                    self.health
+                        .event(index, event, self.poll.registry(), self.now);
+                }
             }
         }
         for _ in 0..self.queue.len() {
@@ -197,9 +205,11 @@ impl Relay {
         let Some(session) = &mut self.sessions[slot] else {
             return;
         };
-        match session.client_event(event, &mut self.scratch) {
-            Some(reason) => self.close(slot, reason),
-            None => self.advance(slot),
+        let ended = session.client_event(event, &mut self.scratch);
+        match (&session.backend, ended) {
+            (_, Some(reason)) => self.close(slot, reason),
+            (Backend::Header | Backend::Refused(_), None) => self.arrival_event(slot, event),
+            (Backend::Search(_) | Backend::Connected { .. }, None) => self.advance(slot),
         }
     }
 
@@ -230,25 +240,35 @@ impl Relay {
                     self.queue.push_back(slot);
                 }
             }
-            Next::Drain => {
-                if session.deadline.is_none() {
-                    self.set_deadline(slot, Some(self.now + DRAIN_LIMIT));
-                }
+            Next::Hurry => {
+                let due = session.due();
+                self.set_deadline(slot, due);
             }
             Next::Close(reason) => self.close(slot, reason),
         }
     }
 
-    /// Ends what has run out of time: a connect, or the delivery of the rest.
+    /// Ends what has run out of time.
     fn expire(&mut self, slot: usize) {
         self.set_deadline(slot, None);
         let Some(session) = &mut self.sessions[slot] else {
             return;
         };
-        match (&session.backend, session.ending()) {
-            (Backend::Search(_), _) => self.connect_timed_out(slot),
-            (Backend::Connected { .. }, Some(reason)) => self.close(slot, reason),
-            (Backend::Connected { .. }, None) => {}
+        match &session.backend {
+            Backend::Header => self.close(slot, CloseReason::ConnectTimeout),
+            Backend::Search(_) => self.connect_timed_out(slot),
+            Backend::Refused(refused) => {
+                let reason = refused.reason;
+                self.close(slot, reason);
+            }
+            Backend::Connected { .. } => {
+                if let Some(reason) = session.overdue(self.now) {
+                    self.close(slot, reason);
+                } else {
+                    let due = session.due();
+                    self.set_deadline(slot, due);
+                }
+            }
         }
     }
 
@@ -274,15 +294,18 @@ impl Relay {
         record.set_state(SessionState::Stopping, now);
         // Its sockets and its place at the server go first: a session that is gone has left nothing.
         drop(session);
-        self.registry.sessions.close(record.id(), reason, now);
+        self.registry
+            .sessions
+            .close(record.id(), reason, now, self.now);
         log::debug!("session {}: {}", record.id(), reason.as_str());
         self.closed.push(slot);
     }
 
     fn shut_down(mut self) {
-        self.acceptor.close(&self.registry);
+        self.acceptor.close(&self.registry, self.now);
         let slots: Vec<usize> = self.sessions.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
+            self.turn_away(slot);
             self.close(slot, CloseReason::Shutdown);
         }
     }
@@ -308,7 +331,10 @@ mod tests {
         let mut relay = Relay::bind(Arc::clone(&registry), 10).unwrap();
         let _client = TcpStream::connect(relay.address("listener").unwrap()).unwrap();
         let mut events = Events::with_capacity(EVENTS);
-        relay.poll.poll(&mut events, Some(DRAIN_LIMIT)).unwrap();
+        relay
+            .poll
+            .poll(&mut events, Some(limits::LOGIN_LIMIT))
+            .unwrap();
         relay.turn(&events);
         assert_eq!(registry.sessions.len(), 2);
 

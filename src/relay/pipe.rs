@@ -180,17 +180,22 @@ impl Pipe {
         self.taken = 0;
     }
 
-    /// Moves what can be moved now, within one turn's budget.
+    /// Moves what can be moved now, within one turn's budget, and shows what
+    /// the sink took.
     pub(super) fn pump(
         &mut self,
         source: BorrowedFd<'_>,
         sink: BorrowedFd<'_>,
         scratch: &mut Scratch,
+        mut show: impl FnMut(&[u8]),
     ) -> Pumped {
         let mut pumped = Pumped::default();
         let mut read = 0;
         loop {
-            if self.send_kept(sink, scratch, &mut pumped).is_err() {
+            if self
+                .send_kept(sink, scratch, &mut pumped, &mut show)
+                .is_err()
+            {
                 self.fail(&mut pumped, scratch);
             }
             if self.stage == Stage::Ending && self.kept.is_empty() {
@@ -205,7 +210,7 @@ impl Pipe {
                 pumped.has_more = true;
                 return pumped;
             }
-            match self.read_and_send(source, sink, scratch) {
+            match self.read_and_send(source, sink, scratch, &mut show) {
                 Ok(Moved { read: 0, .. }) => self.end(End::SourceClosed, &mut pumped),
                 Ok(moved) => {
                     read += moved.read;
@@ -226,6 +231,7 @@ impl Pipe {
         source: BorrowedFd<'_>,
         sink: BorrowedFd<'_>,
         scratch: &mut Scratch,
+        show: &mut impl FnMut(&[u8]),
     ) -> Result<Moved, Failed> {
         let beyond_limit = scratch.is_beyond_limit();
         let leave_the_rest = beyond_limit && self.kind == Kind::Tcp;
@@ -251,6 +257,7 @@ impl Pipe {
             Err(Errno::AGAIN) => 0,
             Err(_) => return Err(Failed::Sink),
         };
+        show(&room[..taken]);
         self.writable = taken == length;
         if leave_the_rest {
             // What is not taken is there to be read when the sink has room.
@@ -271,10 +278,12 @@ impl Pipe {
         sink: BorrowedFd<'_>,
         scratch: &mut Scratch,
         pumped: &mut Pumped,
+        show: &mut impl FnMut(&[u8]),
     ) -> Result<(), Errno> {
         while self.writable && !self.kept.is_empty() {
             match socket::write(sink, &self.kept[self.taken..]) {
                 Ok(length) => {
+                    show(&self.kept[self.taken..self.taken + length]);
                     pumped.bytes += length as u64;
                     pumped.count(1);
                     self.taken += length;
@@ -343,8 +352,12 @@ mod tests {
         }
 
         fn pump(&mut self) -> Pumped {
-            self.pipe
-                .pump(self.source.as_fd(), self.sink.as_fd(), &mut self.scratch)
+            self.pipe.pump(
+                self.source.as_fd(),
+                self.sink.as_fd(),
+                &mut self.scratch,
+                |_| {},
+            )
         }
 
         fn received(&mut self) -> Vec<u8> {
@@ -471,7 +484,7 @@ mod tests {
             }
             pipe.source_readable(false);
             pipe.sink_writable();
-            pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch);
+            pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, |_| {});
             assert_eq!(pipe.memory(), 0);
             // The error is `WouldBlock`: the stream is still open.
             let _ = reader.read_to_end(&mut received);
@@ -490,7 +503,7 @@ mod tests {
         // One announcement for all of it, as the system gives it when they come together.
         pipe.source_readable(false);
         pipe.read_to_the_end();
-        pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch);
+        pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, |_| {});
         reader.set_nonblocking(false).unwrap();
         reader
             .set_read_timeout(Some(Duration::from_secs(20)))

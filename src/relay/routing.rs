@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::registry::Server;
 
-/// The server with the fewest connections, among those that are up and were
-/// not tried yet: primaries before secondaries, the first in the order of the
+/// The server with the fewest connections, among those that are up, have room
+/// and were not tried yet: primaries before secondaries, the first in the order of the
 /// configuration where they are equal.
 pub(super) fn choose<'a>(
     servers: &'a [Arc<Server>],
@@ -13,7 +13,8 @@ pub(super) fn choose<'a>(
 ) -> Option<&'a Arc<Server>> {
     servers
         .iter()
-        .filter(|server| server.is_up() && !tried.iter().any(|other| Arc::ptr_eq(other, server)))
+        .filter(|server| server.is_up() && server.has_room())
+        .filter(|server| !tried.iter().any(|other| Arc::ptr_eq(other, server)))
         .min_by_key(|server| (server.parameters.rank, server.connections()))
 }
 

@@ -15,10 +15,11 @@ use mio::unix::SourceFd;
 use rustix::io::Errno;
 
 use super::Relay;
-use super::health::Connected;
+use super::health::{self, Connected};
 use super::routing;
 use super::session::{Attempt, Backend, Search};
 use super::source::Source;
+use crate::protocol::{Refusal, proxy};
 use crate::registry::{BackendConnection, CloseReason, Server, SessionState};
 use crate::socket;
 
@@ -39,7 +40,23 @@ impl Relay {
                 Err(errno) => self.address_failed(slot, &errno.to_string()),
             }
         }
-        self.close(slot, CloseReason::NoServerAvailable);
+        self.no_server(slot);
+    }
+
+    /// No server is left to be tried.
+    fn no_server(&mut self, slot: usize) {
+        let timed_out = self.search(slot).is_some_and(|search| search.timed_out);
+        let Some(session) = &self.sessions[slot] else {
+            return;
+        };
+        let service = Arc::clone(session.record.service());
+        let reason = if timed_out {
+            CloseReason::ConnectTimeout
+        } else {
+            CloseReason::NoServerAvailable
+        };
+        let service = service.name();
+        self.refuse(slot, &Refusal::NoServer { service }, reason);
     }
 
     /// The next address of the server that is being tried, or else the first of
@@ -60,6 +77,7 @@ impl Relay {
                 continue;
             }
             let server = routing::choose(service.servers(), &search.tried)?;
+            search.timed_out = false;
             search.attempt = Some(Attempt {
                 lease: server.lease(),
                 addresses: server.addresses().to_vec().into_iter(),
@@ -94,8 +112,11 @@ impl Relay {
         };
         match socket::connect_result(&socket, address) {
             Ok(local) if event.is_writable() => {
-                self.connected(slot, socket, address, local.port());
-                return true;
+                if self.introduce(slot, &socket) {
+                    self.connected(slot, socket, address, local.port());
+                    return true;
+                }
+                self.address_failed(slot, "it does not take the PROXY header");
             }
             // Something else than the answer; the answer is still to come.
             Ok(_) => {
@@ -110,6 +131,9 @@ impl Relay {
 
     /// An address has not answered within its part of `connect_timeout`.
     pub(super) fn connect_timed_out(&mut self, slot: usize) {
+        if let Some(search) = self.search(slot) {
+            search.timed_out = true;
+        }
         self.address_failed(slot, "no answer within connect_timeout");
         self.connect_next(slot);
     }
@@ -125,8 +149,7 @@ impl Relay {
     /// The server that is being tried is down.
     fn attempt_failed(&mut self, slot: usize, cause: &str) {
         if let Some(server) = self.give_up_attempt(slot) {
-            self.health
-                .note(&server, Connected::No(cause.to_owned()), self.now);
+            health::note(&server, Connected::No(cause.to_owned()));
         }
     }
 
@@ -154,6 +177,33 @@ impl Relay {
         Some(server)
     }
 
+    /// Tells a server that wants to know who the client is (PROXY protocol,
+    /// section 2.1). A fresh socket takes the header whole.
+    fn introduce(&mut self, slot: usize, socket: &OwnedFd) -> bool {
+        let Some(session) = &self.sessions[slot] else {
+            return false;
+        };
+        let Backend::Search(search) = &session.backend else {
+            return false;
+        };
+        let wanted = search
+            .attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.lease.server().parameters.proxy_protocol);
+        if !wanted {
+            return true;
+        }
+        let of_connection = || {
+            Some(proxy::Addresses {
+                source: session.record.client()?.remote()?,
+                destination: socket::local_address(session.client()).ok()?,
+            })
+        };
+        let addresses = search.addresses.or_else(of_connection);
+        let header = proxy::version_1(addresses.as_ref());
+        socket::write(socket, header.as_bytes()) == Ok(header.len())
+    }
+
     fn connected(&mut self, slot: usize, socket: OwnedFd, address: SocketAddr, local_port: u16) {
         self.set_deadline(slot, None);
         let Some(attempt) = self.search(slot).and_then(|search| search.attempt.take()) else {
@@ -162,7 +212,7 @@ impl Relay {
         let server = Arc::clone(attempt.lease.server());
         server.prefer(address);
         self.shortage_told = false;
-        self.health.note(&server, Connected::Yes, self.now);
+        health::note(&server, Connected::Yes);
         let Some(session) = &mut self.sessions[slot] else {
             return;
         };
@@ -172,17 +222,20 @@ impl Relay {
                 server,
                 address,
                 local_port,
+                connection_id: None,
             },
             now,
         );
         session.record.set_state(SessionState::Ready, now);
-        session.connect(socket, attempt.lease);
+        session.connect(socket, attempt.lease, self.now);
+        let due = session.due();
+        self.set_deadline(slot, due);
     }
 
     fn search(&mut self, slot: usize) -> Option<&mut Search> {
         match &mut self.sessions[slot].as_mut()?.backend {
             Backend::Search(search) => Some(search),
-            Backend::Connected { .. } => None,
+            _ => None,
         }
     }
 }

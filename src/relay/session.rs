@@ -6,18 +6,18 @@
 //! have bytes for the other side: they are delivered before anything is closed.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::event::Event;
 
+use super::limits::Limits;
 use super::pipe::{End, Kind, Pipe, Scratch};
-use crate::registry::{self, CloseReason, Lease, Passed, Server};
-
-/// How long the rest may take that is still to be delivered when one side's
-/// connection has broken.
-pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+use super::watch::Watch;
+use crate::protocol::{self, proxy};
+use crate::registry::{self, Admission, CloseReason, Lease, Passed, Server};
+use crate::socket;
 
 /// A session as the relay has it.
 pub(super) struct Session {
@@ -26,10 +26,14 @@ pub(super) struct Session {
     client_to_server: Pipe,
     server_to_client: Pipe,
     pub(super) backend: Backend,
+    /// Its place at the service, once it has one.
+    pub(super) admission: Option<Admission>,
+    watch: Watch,
     /// The first thing that ended, and so the reason for all that follows.
     ending: Option<CloseReason>,
     /// Whether a side's connection has broken.
     broken: bool,
+    limits: Limits,
     pub(super) deadline: Option<Instant>,
     /// Whether it waits for its next turn.
     pub(super) queued: bool,
@@ -37,10 +41,14 @@ pub(super) struct Session {
 
 /// The other side of a session.
 pub(super) enum Backend {
+    /// Not asked for yet: the client's PROXY header comes first.
+    Header,
     /// Not connected yet.
     Search(Box<Search>),
     /// Connected; the lease counts it at its server.
     Connected { socket: OwnedFd, lease: Lease },
+    /// None: the client is told so as soon as it can be.
+    Refused(Box<Refused>),
 }
 
 /// The way to a server: which one is being tried, and which were.
@@ -48,6 +56,16 @@ pub(super) enum Backend {
 pub(super) struct Search {
     pub(super) attempt: Option<Attempt>,
     pub(super) tried: Vec<Arc<Server>>,
+    /// Whether the last server that was tried has not answered.
+    pub(super) timed_out: bool,
+    /// What the client's PROXY header said.
+    pub(super) addresses: Option<proxy::Addresses>,
+}
+
+/// A client that is to be told something when it has said what it wants.
+pub(super) struct Refused {
+    pub(super) answer: Vec<u8>,
+    pub(super) reason: CloseReason,
 }
 
 /// One server being tried, one address after the other.
@@ -67,8 +85,8 @@ pub(super) enum Next {
     Wait,
     /// Let others have their turn, then go on without an event.
     Queue,
-    /// Wait, but not longer than [`DRAIN_LIMIT`].
-    Drain,
+    /// Wait, but not as long as before.
+    Hurry,
     /// It is over.
     Close(CloseReason),
 }
@@ -77,15 +95,25 @@ impl Session {
     /// Bytes that a session holds here, but for what its pipes keep.
     const MEMORY: usize = size_of::<Option<Self>>();
 
-    pub(super) fn new(record: Arc<registry::Session>, client: OwnedFd, kind: Kind) -> Self {
+    /// A session whose client has just come.
+    pub(super) fn new(
+        record: Arc<registry::Session>,
+        client: OwnedFd,
+        kind: Kind,
+        now: Instant,
+    ) -> Self {
+        let idle = record.service().parameters.connection_timeout;
         let session = Self {
             record,
             client,
             client_to_server: Pipe::out_of(kind),
             server_to_client: Pipe::out_of(Kind::Tcp),
-            backend: Backend::Search(Box::default()),
+            backend: Backend::Header,
+            admission: None,
+            watch: Watch::default(),
             ending: None,
             broken: false,
+            limits: Limits::new(idle, now),
             deadline: None,
             queued: false,
         };
@@ -109,9 +137,11 @@ impl Session {
             self.fail(CloseReason::ClientReset);
             self.server_to_client.sink_failed(scratch);
         }
-        matches!(self.backend, Backend::Search(_))
-            .then_some(self.ending)
-            .flatten()
+        match &self.backend {
+            Backend::Header | Backend::Search(_) => self.ending,
+            Backend::Refused(refused) => self.ending.map(|_| refused.reason),
+            Backend::Connected { .. } => None,
+        }
     }
 
     /// Notes what an event says of the connected server's socket.
@@ -128,9 +158,11 @@ impl Session {
     }
 
     /// Takes up its server.
-    pub(super) fn connect(&mut self, socket: OwnedFd, lease: Lease) {
+    pub(super) fn connect(&mut self, socket: OwnedFd, lease: Lease, now: Instant) {
         self.client_to_server.sink_writable();
         self.backend = Backend::Connected { socket, lease };
+        self.watch = Watch::of(self.record.listener().parameters.protocol);
+        self.limits.connected(self.watch.is_login(), now);
     }
 
     /// Moves what can be moved now, both ways.
@@ -142,12 +174,17 @@ impl Session {
         else {
             return Next::Wait;
         };
-        let up = self
-            .client_to_server
-            .pump(self.client.as_fd(), server.as_fd(), scratch);
-        let down = self
-            .server_to_client
-            .pump(server.as_fd(), self.client.as_fd(), scratch);
+        let watch = &mut self.watch;
+        let up =
+            self.client_to_server
+                .pump(self.client.as_fd(), server.as_fd(), scratch, |bytes| {
+                    watch.observe(protocol::Side::Client, bytes);
+                });
+        let down =
+            self.server_to_client
+                .pump(server.as_fd(), self.client.as_fd(), scratch, |bytes| {
+                    watch.observe(protocol::Side::Server, bytes);
+                });
         let passed = Passed {
             from_client: up.bytes,
             to_client: down.bytes,
@@ -155,6 +192,11 @@ impl Session {
         };
         if passed != Passed::default() {
             self.record.count(lease.server(), passed, now);
+            self.limits.passed(now);
+            self.watch.report(&self.record);
+            if !self.watch.is_login() {
+                self.limits.logged_in();
+            }
         }
         for (end, source, sink) in [
             (up.end, Side::Client, Side::Server),
@@ -175,14 +217,30 @@ impl Session {
                 Next::Close(reason)
             }
             _ if up.has_more || down.has_more => Next::Queue,
-            _ if self.broken => Next::Drain,
+            Some(reason) if self.broken && self.limits.broken(reason, now) => Next::Hurry,
             _ => Next::Wait,
         }
     }
 
-    /// Why it ends, where something has ended already.
-    pub(super) fn ending(&self) -> Option<CloseReason> {
-        self.ending
+    /// When one of its limits is reached, if nothing passes until then.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.limits.due()
+    }
+
+    /// Why it is to end now, where one of its limits is reached.
+    pub(super) fn overdue(&mut self, now: Instant) -> Option<CloseReason> {
+        if let Backend::Connected { socket, .. } = &self.backend
+            && self.limits.has_settled(now)
+        {
+            // Where it fails, the connection is over, which shows soon enough.
+            let _ = socket::keep_alive(socket);
+        }
+        self.limits.overdue(now)
+    }
+
+    /// The client's socket.
+    pub(super) fn client(&self) -> BorrowedFd<'_> {
+        self.client.as_fd()
     }
 
     /// Gives back what it holds of the memory that all sessions share.
@@ -200,7 +258,7 @@ impl Session {
     fn account(&self) {
         if let Some(client) = self.record.client() {
             let kept = self.client_to_server.memory() + self.server_to_client.memory();
-            client.set_data_plane_memory(Self::MEMORY + kept);
+            client.set_data_plane_memory(Self::MEMORY + kept + self.watch.memory());
         }
     }
 }

@@ -168,11 +168,11 @@ fn a_parameter_that_is_not_understood_is_400_and_named() {
     };
     for (path, there_are) in [
         ("/v1", "there is pretty"),
-        ("/v1/sessions/1", "there are pretty and fields[TYPE]"),
+        ("/v1/sessions/1", "there are pretty, fields[TYPE] and rdns"),
         ("/v1/sessions/1/relationships/services", "there is pretty"),
         (
             "/v1/sessions",
-            "there are pretty, fields[TYPE], filter, filter[PATH], sort, page[size] and page[number]",
+            "there are pretty, fields[TYPE], filter, filter[PATH], sort, page[size], page[number], rdns and state",
         ),
         (
             "/v1/servers/",

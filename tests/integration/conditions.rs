@@ -1,6 +1,6 @@
 //! Media types, validators, preconditions.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use sessiond::registry::{CloseReason, Passed, SessionState};
 
@@ -93,10 +93,12 @@ fn a_tag_changes_with_the_resource_and_not_with_its_clocks_and_counters() {
     assert_ne!(tag("/v1/sessions"), changed_list);
     assert_eq!(tag("/v1/sessions/1"), changed_one);
     let with_another = tag("/v1/sessions");
-    library
-        .registry
-        .sessions
-        .close(another.id(), CloseReason::ClientClosed, SystemTime::now());
+    library.registry.sessions.close(
+        another.id(),
+        CloseReason::ClientClosed,
+        SystemTime::now(),
+        Instant::now(),
+    );
     assert_ne!(tag("/v1/sessions"), with_another);
 
     let (servers, db1, db2) = (

@@ -101,7 +101,7 @@ fn each_mistake_has_its_own_message() {
         // The admin server.
         (
             "[maxscale]\nadmin_prot=1\n".into(),
-            "2: maxscale: unknown parameter admin_prot (there are admin_accounts, admin_enabled, admin_host, admin_port, admin_socket, admin_socket_mode, admin_socket_owner, admin_socket_group, admin_hostnames, admin_max_connections)",
+            "2: maxscale: unknown parameter admin_prot (there are admin_accounts, admin_enabled, admin_host, admin_port, admin_socket, admin_socket_mode, admin_socket_owner, admin_socket_group, admin_hostnames, admin_max_connections, admin_history)",
         ),
         (
             "[maxscale]\ntype=server\n".into(),
@@ -155,6 +155,10 @@ fn each_mistake_has_its_own_message() {
             "[maxscale]\nadmin_max_connections=3\n".into(),
             "2: maxscale: admin_max_connections=3 must be a number from 4 to 1024",
         ),
+        (
+            "[maxscale]\nadmin_history=10001\n".into(),
+            "2: maxscale: admin_history=10001 must be a number from 0 to 10000",
+        ),
         // Servers.
         (
             with("address=127.0.0.1\n", ""),
@@ -186,7 +190,15 @@ fn each_mistake_has_its_own_message() {
         ),
         (
             with("rank=secondary", "protocol=MariaDBBackend"),
-            "9: server server2: unknown parameter protocol (there are address, port, rank)",
+            "9: server server2: unknown parameter protocol (there are address, port, rank, proxy_protocol, max_connections)",
+        ),
+        (
+            with("rank=secondary", "proxy_protocol=v2"),
+            "9: server server2: proxy_protocol=v2 must be true or false",
+        ),
+        (
+            with("rank=secondary", "max_connections=-1"),
+            "9: server server2: max_connections=-1 must be a number, where 0 is no limit",
         ),
         // Services.
         (
@@ -233,6 +245,14 @@ fn each_mistake_has_its_own_message() {
             with("server1,\n  server2", "server1,"),
             "13: service svc: servers=server1, must name a server, or several with commas between them",
         ),
+        (
+            with("filters=", "max_connections=many"),
+            "16: service svc: max_connections=many must be a number, where 0 is no limit",
+        ),
+        (
+            with("filters=", "connection_timeout=5d"),
+            "16: service svc: connection_timeout=5d must be a whole number with ms, s, m or h, such as 10s",
+        ),
         // Listeners.
         (
             with("service=svc", "service="),
@@ -265,6 +285,24 @@ fn each_mistake_has_its_own_message() {
         (
             with("port=4006", "port=4006\naddress=localhost"),
             "22: listener lst: address=localhost must be an IP address, such as 127.0.0.1 or ::1",
+        ),
+        (
+            with(
+                "port=4006",
+                "port=4006\nproxy_protocol_networks=192.0.2.1/24",
+            ),
+            "22: listener lst: proxy_protocol_networks=192.0.2.1/24 has bits behind its prefix: 192.0.2.0/24 is meant, or 192.0.2.1",
+        ),
+        (
+            with(
+                "port=4006",
+                "port=4006\nproxy_protocol_networks=::1,localhost",
+            ),
+            "22: listener lst: proxy_protocol_networks=::1,localhost must be networks with commas between them, such as 192.0.2.0/24, ::1",
+        ),
+        (
+            with("port=4006", "socket=/run/x\nproxy_protocol_networks=::1"),
+            "22: listener lst: proxy_protocol_networks needs a port: clients of a socket have no address",
         ),
         (
             with("port=4006", "port=8989"),

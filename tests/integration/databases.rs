@@ -57,7 +57,7 @@ fn a_client_logs_in_and_its_session_is_seen_from_beginning_to_end() {
     // The server sees the connection from the port that the session shows.
     let host = query(
         mariadb.address(),
-        "SELECT HOST FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID()",
+        "SELECT HOST FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND USER = 'root'",
     );
     let local_port = logged_in.integer("/data/attributes/connections/0/local_port");
     assert_eq!(host, format!("127.0.0.1:{local_port}"));
@@ -80,7 +80,7 @@ fn a_client_logs_in_and_its_session_is_seen_from_beginning_to_end() {
 
     drop(running.stdin.take());
     assert!(running.wait().unwrap().success());
-    daemon.gone(&id);
+    daemon.ended_as(&id, "client closed");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The requests of `maxctrl`, sent as it sends them, and what it reads of the answers.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use sessiond::registry::Login;
 
 use super::support::Document;
 use super::support::library::Library;
@@ -24,8 +26,20 @@ fn what_maxctrl_reads_is_there_with_the_right_type() {
     let library = Library::start();
     let session = library.open(0, Some("192.0.2.7:4711"), Duration::from_secs(3));
     library.connect(&session, 0, 7);
+    let now = SystemTime::now();
+    session.set_connection_id(17, now);
+    let attribute = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let login = Login {
+        user: "app".to_owned(),
+        database: Some("shop".to_owned()),
+        attributes: vec![
+            attribute("_client_name", "libmariadb"),
+            attribute("_pid", "4711"),
+        ],
+    };
+    session.set_login(Some(login), now);
 
-    for command in ["sessions", "sessions/", "sessions/1"] {
+    for command in ["sessions", "sessions/", "sessions/1", "sessions?rdns=true"] {
         let document = get(&library, command);
         let at = |pointer: &str| {
             let data = if command == "sessions/1" {
@@ -38,6 +52,16 @@ fn what_maxctrl_reads_is_there_with_the_right_type() {
         assert_eq!(document.text(&at("/id")), "1");
         assert_eq!(document.text(&at("/attributes/remote")), "192.0.2.7");
         assert_eq!(document.integer(&at("/attributes/port")), 4711);
+        assert_eq!(document.text(&at("/attributes/user")), "app");
+        assert_eq!(document.text(&at("/attributes/database")), "shop");
+        assert_eq!(document.text(&at("/attributes/client/cipher")), "");
+        let attributes = document.at(&at("/attributes/client/connection_attributes"));
+        assert_eq!(attributes.members(""), ["_client_name", "_pid"]);
+        assert_eq!(attributes.text("/_pid"), "4711");
+        assert_eq!(
+            document.integer(&at("/attributes/connections/0/connection_id")),
+            17
+        );
         assert_eq!(document.text(&at("/attributes/connected")).len(), 24);
         assert!(document.seconds(&at("/attributes/idle")) < Duration::from_secs(60));
         assert!(document.integer(&at("/attributes/memory/total")) > 0);
@@ -102,7 +126,13 @@ fn what_maxctrl_reads_is_there_with_the_right_type() {
         listeners.text("/data/0/relationships/services/data/0/id"),
         "Write"
     );
-    // Over TCP without accounts it may read alone, whatever it sends as a login.
+    library.stop();
+}
+
+#[test]
+fn over_tcp_without_accounts_maxctrl_may_read_alone() {
+    let library = Library::start();
+    // Whatever it sends as a login.
     for (method, command) in [
         ("DELETE", "sessions/1?ttl=0"),
         ("PUT", "listeners/Read-Listener/stop"),

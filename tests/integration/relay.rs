@@ -24,7 +24,7 @@ fn with_a_server() -> (Daemon, Server) {
 /// A client and the server's end of its connection.
 fn through(daemon: &Daemon, server: &Server) -> (TcpStream, TcpStream) {
     let client = connect(daemon.listener("listener"));
-    (client, server.accept())
+    (client, server.accept(daemon))
 }
 
 /// A service with two servers, and what else is said of each.
@@ -112,7 +112,7 @@ fn a_session_is_listed_while_it_is_open() {
     assert_eq!(behind.read(&mut [0; 9]).unwrap(), 1);
     assert_eq!(behind.read(&mut [0]).unwrap(), 0);
     drop(behind);
-    daemon.gone("2");
+    daemon.ended("2");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn half_closes_are_carried_across_in_both_directions() {
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).unwrap();
     assert_eq!(answer, b"and my answer");
-    daemon.gone("2");
+    daemon.ended("2");
 
     let (mut client, mut behind) = through(&daemon, &server);
     behind.write_all(b"goodbye").unwrap();
@@ -142,7 +142,7 @@ fn half_closes_are_carried_across_in_both_directions() {
     let mut rest = Vec::new();
     behind.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"wait");
-    daemon.gone("3");
+    daemon.ended("3");
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn what_was_sent_before_a_reset_arrives() {
     let mut heard = Vec::new();
     client.read_to_end(&mut heard).unwrap();
     assert_eq!(heard, b"ting down");
-    daemon.gone("2");
+    daemon.ended("2");
 
     let (mut client, mut behind) = through(&daemon, &server);
     behind.write_all(b"never read").unwrap();
@@ -165,7 +165,7 @@ fn what_was_sent_before_a_reset_arrives() {
     let mut heard = Vec::new();
     behind.read_to_end(&mut heard).unwrap();
     assert_eq!(heard, b"last words");
-    daemon.gone("3");
+    daemon.ended("3");
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn megabytes_cross_both_ways_at_once_unchanged() {
     client.read_to_end(&mut received).unwrap();
     writing.join().unwrap();
     assert!(received == sent);
-    daemon.gone("2");
+    daemon.ended("2");
 }
 
 /// Bytes that are out of place anywhere are noticed.
@@ -302,17 +302,17 @@ fn servers_share_sessions_by_the_number_of_their_connections() {
     let daemon = Daemon::start(&two_servers(&one, "", &two, ""));
     let mut clients = Vec::new();
     for _ in 0..3 {
-        clients.push((connect(daemon.listener("listener")), one.accept()));
-        clients.push((connect(daemon.listener("listener")), two.accept()));
+        clients.push((connect(daemon.listener("listener")), one.accept(&daemon)));
+        clients.push((connect(daemon.listener("listener")), two.accept(&daemon)));
     }
     // Two of the second server's sessions end, so it gets the next two.
     drop(clients.remove(5));
     drop(clients.remove(3));
     daemon.client_sessions_until(4);
     for _ in 0..2 {
-        clients.push((connect(daemon.listener("listener")), two.accept()));
+        clients.push((connect(daemon.listener("listener")), two.accept(&daemon)));
     }
-    clients.push((connect(daemon.listener("listener")), one.accept()));
+    clients.push((connect(daemon.listener("listener")), one.accept(&daemon)));
 }
 
 #[test]
@@ -323,10 +323,16 @@ fn a_secondary_gets_sessions_only_while_no_primary_is_up() {
     let daemon = Daemon::start(&config);
     let mut kept = Vec::new();
     for _ in 0..3 {
-        kept.push((connect(daemon.listener("listener")), primary.accept()));
+        kept.push((
+            connect(daemon.listener("listener")),
+            primary.accept(&daemon),
+        ));
     }
     drop(primary);
-    kept.push((connect(daemon.listener("listener")), secondary.accept()));
+    kept.push((
+        connect(daemon.listener("listener")),
+        secondary.accept(&daemon),
+    ));
     daemon.process.line("the loss of the primary", |line| {
         line.contains("server two is down").then_some(())
     });
@@ -344,7 +350,7 @@ fn a_server_that_does_not_answer_is_left_for_the_next_after_connect_timeout() {
     let (silent, good) = (full_backlog("127.0.0.1"), Server::new());
     let daemon = Daemon::start(&two_servers(&silent.0, "", &good, ""));
     let begin = Instant::now();
-    let (mut client, mut behind) = (connect(daemon.listener("listener")), good.accept());
+    let (mut client, mut behind) = (connect(daemon.listener("listener")), good.accept(&daemon));
     assert!(begin.elapsed() >= Duration::from_millis(300));
     client.write_all(b"early").unwrap();
     let mut heard = [0; 5];
@@ -356,7 +362,7 @@ fn a_server_that_does_not_answer_is_left_for_the_next_after_connect_timeout() {
     });
     // The next client does not wait for it again.
     let begin = Instant::now();
-    let _second = (connect(daemon.listener("listener")), good.accept());
+    let _second = (connect(daemon.listener("listener")), good.accept(&daemon));
     assert!(begin.elapsed() < Duration::from_millis(300));
 }
 
@@ -365,7 +371,7 @@ fn a_client_without_a_server_is_closed() {
     let daemon = Daemon::start(&one_service(closed_port()));
     let mut client = connect(daemon.listener("listener"));
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
-    daemon.gone("2");
+    daemon.ended("2");
     assert_eq!(daemon.get("/v1/sessions").elements("/data").len(), 1);
     daemon.process.line("the reason", |line| {
         line.contains("server server is down: Connection refused")
@@ -622,7 +628,11 @@ fn when_the_system_has_no_descriptor_left_clients_wait_and_the_log_says_so_once(
         };
         rustix::process::prlimit(process, rustix::process::Resource::Nofile, limit).unwrap();
     };
-    limit(daemon.process.descriptors() as u64);
+    // A probe of the server has one for a moment.
+    let lowest = (0..50)
+        .map(|_| daemon.process.lowest_free_descriptor())
+        .min();
+    limit(lowest.unwrap());
     let mut waiting: Vec<TcpStream> = (0..10)
         .map(|_| connect(daemon.listener("listener")))
         .collect();
@@ -670,7 +680,7 @@ fn bytes_behind_an_urgent_one_or_a_descriptor_are_not_left_behind() {
     }
     for _ in 0..100 {
         let mut client = UnixStream::connect(&path).unwrap();
-        let behind = server.accept();
+        let behind = server.accept(&daemon);
         let descriptors = [client.as_fd()];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = rustix::net::SendAncillaryBuffer::new(&mut space);

@@ -16,7 +16,7 @@ fn each_signal_closes_everything_and_exits_with_0_within_a_second() {
         let server = Server::new();
         let mut daemon = Daemon::start(&one_service(server.address()));
         let mut client = http::connect(daemon.listener("listener"));
-        let mut behind = server.accept();
+        let mut behind = server.accept(&daemon);
         let idle_admin_client = http::connect(daemon.admin());
         daemon.client_sessions_until(1);
 
@@ -103,10 +103,10 @@ fn a_port_in_use_is_one_line_and_status_1() {
 
 #[test]
 fn a_log_that_nobody_reads_keeps_nobody_waiting() {
-    let server = Server::new();
+    let (server, _) = Server::new().echo();
     let directory = Directory::new();
     let socket = directory.path().join("socket");
-    let config = one_service(server.address()).replace(
+    let config = one_service(server).replace(
         "address=127.0.0.1\nport=0\n",
         &format!("socket={}\n", socket.display()),
     );
@@ -128,7 +128,7 @@ fn a_log_that_nobody_reads_keeps_nobody_waiting() {
     for _ in 0..3 {
         let mut client = until("a listener", || UnixStream::connect(&socket).ok());
         client.write_all(b"x").unwrap();
-        server.accept().read_exact(&mut [0]).unwrap();
+        client.read_exact(&mut [0]).unwrap();
     }
     let killed = Command::new("kill")
         .arg(child.id().to_string())

@@ -23,6 +23,11 @@ impl Resource for Arc<Listener> {
             out.member("service", self.service().name());
             out.member("protocol", self.parameters.protocol.as_str());
             write_place(out, self);
+            let networks = self.parameters.proxy_protocol_networks.iter();
+            let networks: Vec<String> = networks.map(ToString::to_string).collect();
+            if !networks.is_empty() {
+                out.member("proxy_protocol_networks", &networks.join(","));
+            }
             out.end_object();
         };
         write_object::<Self, E>(out, name, view, relationships, attributes);

@@ -13,19 +13,22 @@ mod servers;
 mod services;
 mod sessions;
 
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::hosts::{Completeness, Hosts};
 use super::negotiation::MediaType;
 use super::precondition::Validators;
 use super::refusal::Refusal;
-use super::reply::{PIECE, Piece, Reply};
+use super::reply::{PIECE, Piece, Pieces, Reply};
 use super::route::{Kind, Route};
 use crate::jsonapi::{
-    Accepts, Query, Resource, Selection, View, Writer, begin_collection, document, end_collection,
-    select, write_row,
+    Accepts, Lifetime, Query, Resource, Selection, View, Writer, begin_collection, document,
+    end_collection, select, write_row,
 };
-use crate::registry::{Change, Listener, Registry, Server, Service, Session, SessionId};
+use crate::registry::{Change, Client, Listener, Registry, Server, Service, Session, SessionId};
 
 /// More rows than that are not filtered or sorted on the thread that answers
 /// everybody: it takes longer than a millisecond.
@@ -36,6 +39,8 @@ pub(super) struct Context {
     pub(super) registry: Arc<Registry>,
     /// When the server began to answer, by the clock that never jumps.
     pub(super) began: Instant,
+    /// The names of clients' hosts.
+    pub(super) hosts: Hosts,
 }
 
 /// Something that there is.
@@ -133,7 +138,7 @@ impl Context {
         match found {
             Found::Root => Reply::document(root::document(self, &query, &view)),
             Found::OpenApi => Reply::document(openapi::document(&query)),
-            Found::Sessions => collection(self.registry.sessions.snapshot(), query, view),
+            Found::Sessions => self.sessions(query, view),
             Found::Services => collection(
                 topology
                     .services
@@ -153,9 +158,7 @@ impl Context {
                 view,
             ),
             Found::Listeners => collection(topology.listeners.clone(), query, view),
-            Found::Session(session) => {
-                Reply::document(document(&session, &session.id().to_string(), &query, &view))
-            }
+            Found::Session(session) => self.session(session, query, view),
             Found::Service(row) => {
                 Reply::document(document(&row, row.service.name(), &query, &view))
             }
@@ -167,9 +170,59 @@ impl Context {
         }
     }
 
-    /// What a client can know of something.
-    pub(super) fn validators(&self, found: &Found) -> Validators {
-        let (name, change) = self.change(found);
+    fn sessions(&self, query: Query, view: View) -> Reply {
+        let sessions = &self.registry.sessions;
+        let rows = match query.lifetime {
+            Lifetime::Open => sessions.snapshot(),
+            Lifetime::Closed => sessions.history(),
+            Lifetime::Any => sessions.all(),
+        };
+        if !query.host_names {
+            return collection(rows, query, view);
+        }
+        if rows.len() <= ROWS_AT_ONCE {
+            let (hosts, completeness) = self.hosts.known(&addresses(&rows));
+            if completeness == Completeness::Whole {
+                return collection(rows, query, View { hosts, ..view });
+            }
+        }
+        let hosts = self.hosts.clone();
+        Reply::later(when_asked(move || {
+            let hosts = hosts.awaited(&addresses(&rows));
+            Box::new(pieces(rows, query, View { hosts, ..view }))
+        }))
+    }
+
+    fn session(&self, session: Arc<Session>, query: Query, view: View) -> Reply {
+        let id = session.id().to_string();
+        if !query.host_names {
+            return Reply::document(document(&session, &id, &query, &view));
+        }
+        let address = addresses(std::slice::from_ref(&session));
+        let (hosts, completeness) = self.hosts.known(&address);
+        if completeness == Completeness::Whole {
+            let view = View { hosts, ..view };
+            return Reply::document(document(&session, &id, &query, &view));
+        }
+        let hosts = self.hosts.clone();
+        Reply::later(Box::new(move || {
+            let view = View {
+                hosts: hosts.awaited(&address),
+                ..view.clone()
+            };
+            Piece::Last(document(&session, &id, &query, &view))
+        }))
+    }
+
+    /// What a client can know of something, where names of hosts belong to it or not.
+    pub(super) fn validators(&self, found: &Found, host_names: bool) -> Validators {
+        let (name, mut change) = self.change(found);
+        if host_names {
+            let found = self.hosts.last_change();
+            // Neither version ever decreases, so neither does the sum.
+            change.version += found.version;
+            change.time = change.time.max(found.time);
+        }
         let started = self
             .registry
             .started
@@ -208,12 +261,10 @@ impl Found {
     pub(super) fn accepts(&self) -> Accepts {
         match self {
             Self::Root | Self::OpenApi | Self::Relationship(..) => Accepts::Layout,
-            Self::Sessions | Self::Services | Self::Servers | Self::Listeners => {
-                Accepts::Collection
-            }
-            Self::Session(_) | Self::Service(_) | Self::Server(_) | Self::Listener(_) => {
-                Accepts::Resource
-            }
+            Self::Sessions => Accepts::Sessions,
+            Self::Services | Self::Servers | Self::Listeners => Accepts::Collection,
+            Self::Session(_) => Accepts::Session,
+            Self::Service(_) | Self::Server(_) | Self::Listener(_) => Accepts::Resource,
         }
     }
 
@@ -250,13 +301,23 @@ impl Found {
     }
 }
 
-/// The document of a collection, made piece by piece. Where many rows have to
-/// be looked into, that is left to the thread that sends it.
+/// The document of a collection. Where many rows have to be looked into, that
+/// is left to the thread that sends it.
 fn collection<R: Resource + Send + 'static>(rows: Vec<R>, query: Query, view: View) -> Reply {
     let is_long = query.looks_into_rows() && rows.len() > ROWS_AT_ONCE;
+    let pieces = Box::new(pieces(rows, query, view));
+    if is_long {
+        Reply::later(pieces)
+    } else {
+        Reply::pieces(pieces)
+    }
+}
+
+/// Makes the document of a collection piece by piece.
+fn pieces<R: Resource>(rows: Vec<R>, query: Query, view: View) -> impl FnMut() -> Piece {
     let mut stage = Stage::Rows(rows);
     let mut writer = Writer::new(query.layout);
-    let pieces = move || {
+    move || {
         if let Stage::Rows(rows) = &mut stage {
             let Selection { rows, total } = select(std::mem::take(rows), &query, &view);
             begin_collection::<R>(&mut writer, &query, total, &view);
@@ -273,12 +334,26 @@ fn collection<R: Resource + Send + 'static>(rows: Vec<R>, query: Query, view: Vi
         }
         end_collection(&mut writer, &query, *total);
         Piece::Last(writer.finish())
-    };
-    if is_long {
-        Reply::later(Box::new(pieces))
-    } else {
-        Reply::pieces(Box::new(pieces))
     }
+}
+
+/// Pieces of which nothing is made before the first is asked for.
+fn when_asked(begin: impl FnOnce() -> Pieces + Send + 'static) -> Pieces {
+    let mut begin = Some(begin);
+    let mut rest: Option<Pieces> = None;
+    Box::new(move || {
+        if let Some(begin) = begin.take() {
+            rest = Some(begin());
+        }
+        rest.as_mut()
+            .map_or_else(|| Piece::Last(String::new()), |rest| rest())
+    })
+}
+
+/// The addresses of the clients of sessions, each once.
+fn addresses(sessions: &[Arc<Session>]) -> HashSet<IpAddr> {
+    let remote = |session: &Arc<Session>| Some(session.client().and_then(Client::remote)?.ip());
+    sessions.iter().filter_map(remote).collect()
 }
 
 /// How far a collection has come.

@@ -31,6 +31,9 @@ impl Resource for Row {
         };
         let attributes = |out: &mut E| {
             out.member("state", if server.is_up() { "Running" } else { "Down" });
+            if let Some(version) = server.version() {
+                out.member("version_string", &version);
+            }
             out.key("statistics");
             out.begin_object();
             out.member_number("connections", server.connections() as u64);
@@ -42,6 +45,9 @@ impl Resource for Row {
             out.member("address", &server.parameters.address.to_string());
             out.member_number("port", server.parameters.port.into());
             out.member("rank", server.parameters.rank.as_str());
+            out.key("proxy_protocol");
+            out.boolean(server.parameters.proxy_protocol);
+            out.member_number("max_connections", server.parameters.max_connections as u64);
             out.end_object();
         };
         write_object::<Self, E>(out, name, view, relationships, attributes);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::relationship;
 use crate::jsonapi::{Emit, Resource, View, write_object};
-use crate::registry::{Registry, Service, Traffic};
+use crate::registry::{CloseReason, Registry, Service, Traffic};
 
 /// A service, and where its listeners are found.
 pub(in crate::admin) struct Row {
@@ -41,15 +41,26 @@ impl Resource for Row {
             out.member_number("connections", service.connections());
             out.member_number("total_connections", service.opened());
             write_traffic(out, service.traffic());
+            out.key("closed");
+            out.begin_object();
+            for reason in CloseReason::ALL {
+                let name = reason.as_str().replace(' ', "_");
+                out.member_number(&name, service.closed(reason));
+            }
+            out.end_object();
             out.end_object();
             out.key("parameters");
             out.begin_object();
             out.member("router", &service.parameters.router.to_string());
             out.member("servers", &service.parameters.servers.join(","));
-            out.member(
-                "connect_timeout",
-                &format!("{}ms", service.parameters.connect_timeout.as_millis()),
-            );
+            let parameters = &service.parameters;
+            out.member_number("max_connections", parameters.max_connections as u64);
+            for (name, duration) in [
+                ("connection_timeout", parameters.connection_timeout),
+                ("connect_timeout", parameters.connect_timeout),
+            ] {
+                out.member(name, &format!("{}ms", duration.as_millis()));
+            }
             out.end_object();
         };
         write_object::<Self, E>(out, name, view, relationships, attributes);

@@ -1,12 +1,12 @@
 //! `/v1/sessions` and `/v1/sessions/:id`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::relationship;
 use crate::admin::reply::asctime;
 use crate::jsonapi::{Emit, Resource, View, write_object};
-use crate::registry::{Client, Session};
+use crate::registry::{BackendConnection, Client, Encryption, Login, Session};
 
 impl Resource for Arc<Session> {
     const TYPE: &'static str = "sessions";
@@ -30,7 +30,11 @@ impl Resource for Arc<Session> {
             out.member("state", self.state().as_str());
             out.member("connected", &asctime(self.connected()));
             if let Some(client) = self.client() {
-                write_client(out, self, client, view.now);
+                write_client(out, self, client, view);
+            }
+            if let Some(ending) = self.ending() {
+                out.member("closed", &asctime(ending.time));
+                out.member("close_reason", ending.reason.as_str());
             }
         };
         write_object::<Self, E>(out, &id, view, relationships, attributes);
@@ -38,10 +42,21 @@ impl Resource for Arc<Session> {
 }
 
 /// What a client's session has and a listener's has not.
-fn write_client(out: &mut impl Emit, session: &Session, client: &Client, now: Instant) {
+fn write_client(out: &mut impl Emit, session: &Session, client: &Client, view: &View) {
+    let now = view.now;
+    let login = client.login();
+    if let Some(login) = &login {
+        out.member("user", &login.user);
+    }
     if let Some(remote) = client.remote() {
-        out.member("remote", &remote.ip().to_string());
+        match view.host(remote.ip()) {
+            Some(host) => out.member("remote", host),
+            None => out.member("remote", &remote.ip().to_string()),
+        }
         out.member_number("port", remote.port().into());
+    }
+    if let Some(database) = login.as_ref().and_then(|login| login.database.as_ref()) {
+        out.member("database", database);
     }
     out.key("idle");
     out.tenths(tenths(client.idle(now)));
@@ -52,20 +67,59 @@ fn write_client(out: &mut impl Emit, session: &Session, client: &Client, now: In
     out.member_number("bytes_to_client", client.traffic().to_clients());
     out.member("protocol", session.listener().parameters.protocol.as_str());
     out.member("listener", session.listener().name());
+    let encryption = client.encryption();
     out.key("connections");
     out.begin_array();
     for connection in client.connections() {
-        out.begin_object();
-        out.member("server", connection.server.name());
-        out.member("address", &connection.address.ip().to_string());
-        out.member_number("port", connection.address.port().into());
-        out.member_number("local_port", connection.local_port.into());
-        out.end_object();
+        write_connection(out, &connection, encryption);
     }
     out.end_array();
+    if let Some(encryption) = encryption {
+        out.key("client");
+        out.begin_object();
+        out.member("cipher", encryption.cipher());
+        write_attributes(out, login.as_deref());
+        out.end_object();
+    }
     out.key("memory");
     out.begin_object();
     out.member_number("total", client.memory() as u64);
+    out.end_object();
+}
+
+fn write_connection(
+    out: &mut impl Emit,
+    connection: &BackendConnection,
+    encryption: Option<Encryption>,
+) {
+    out.begin_object();
+    out.member("server", connection.server.name());
+    out.member("address", &connection.address.ip().to_string());
+    out.member_number("port", connection.address.port().into());
+    out.member_number("local_port", connection.local_port.into());
+    if let Some(id) = connection.connection_id {
+        out.member_number("connection_id", id);
+    }
+    // What the client encrypts goes to the server as it is.
+    if let Some(encryption) = encryption {
+        out.member("cipher", encryption.cipher());
+    }
+    out.end_object();
+}
+
+/// What the client says of itself, where it does. Of several of one name the first counts.
+fn write_attributes(out: &mut impl Emit, login: Option<&Login>) {
+    let attributes = login.map_or(&[][..], |login| &login.attributes);
+    if attributes.is_empty() {
+        return;
+    }
+    out.key("connection_attributes");
+    out.begin_object();
+    for (index, (name, value)) in attributes.iter().enumerate() {
+        if !attributes[..index].iter().any(|(other, _)| other == name) {
+            out.member(name, value);
+        }
+    }
     out.end_object();
 }
 

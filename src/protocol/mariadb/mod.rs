@@ -2,7 +2,7 @@
 //! last change of its user (MariaDB Knowledge Base, "Connection", "0-packet"
 //! and "COM_CHANGE_USER").
 //!
-//! [`packet`] takes each side's bytes apart. The server greets ([`greeting`]),
+//! [`packet`] takes each side's bytes apart. The server greets ([`mod@greeting`]),
 //! or refuses at once ([`refusal`]). The client asks for a login ([`login`]) or
 //! for TLS, behind which nothing can be seen. Then the server decides, after
 //! some packets to and fro ([`exchange`]), and only when it has agreed is

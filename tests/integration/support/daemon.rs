@@ -111,6 +111,15 @@ impl Daemon {
         })
     }
 
+    /// The ports of its connections to servers.
+    pub fn local_ports(&self) -> Vec<u16> {
+        let sessions = self.client_sessions().into_iter();
+        let connections = sessions.flat_map(|session| session.elements("/attributes/connections"));
+        connections
+            .map(|connection| u16::try_from(connection.integer("/local_port")).unwrap())
+            .collect()
+    }
+
     /// Waits until a session looks as it should.
     pub fn session_until(
         &self,
@@ -126,11 +135,16 @@ impl Daemon {
         })
     }
 
-    /// Waits until a session is gone.
-    pub fn gone(&self, id: &str) {
-        until(&format!("the end of session {id}"), || {
-            (self.request("GET", &format!("/v1/sessions/{id}")).status == 404).then_some(())
-        });
+    /// Waits until a session has ended, and returns what the history has of it.
+    pub fn ended(&self, id: &str) -> Document {
+        self.session_until(id, &format!("the end of session {id}"), |session| {
+            session.text("/data/attributes/state") == "Freed session"
+        })
+    }
+
+    /// Waits until a session has ended for a reason.
+    pub fn ended_as(&self, id: &str, reason: &str) {
+        assert_eq!(self.ended(id).text("/data/attributes/close_reason"), reason);
     }
 }
 

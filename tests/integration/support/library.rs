@@ -70,6 +70,7 @@ impl Library {
             server: Arc::clone(server),
             address,
             local_port: 40_000,
+            connection_id: None,
         };
         session.add_connection(connection, SystemTime::now());
         session.set_state(SessionState::Ready, SystemTime::now());

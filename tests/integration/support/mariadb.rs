@@ -7,8 +7,14 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use super::Directory;
+use super::certificate::certificate;
 use super::process::Process;
 use super::server::closed_port;
+
+/// What a server says first.
+pub const GREETING: &[u8] =
+    b"\x53\0\0\0\x0a10.11.6-MariaDB\0\x07\0\0\0abcdefgh\0\xfe\xf7\x08\x02\0\xff\x81\x15\
+    \0\0\0\0\0\0\x1d\0\0\0ijklmnopqrst\0mysql_native_password\0";
 
 pub struct MariaDb {
     pub process: Process,
@@ -20,6 +26,20 @@ impl MariaDb {
     /// Starts one. Its user is `root` without a password, as its name is `name`
     /// (`SELECT @@report_host`).
     pub fn start(name: &str) -> Self {
+        Self::start_with(name, &[])
+    }
+
+    /// Starts one that encrypts where the client wants it to.
+    pub fn start_with_tls(name: &str) -> Self {
+        let directory = Directory::new();
+        let (certificate, key) = certificate(directory.path());
+        let option = |name: &str, path: &Path| format!("--ssl-{name}={}", path.display());
+        // Once it runs it has read both.
+        Self::start_with(name, &[&option("cert", &certificate), &option("key", &key)])
+    }
+
+    /// Starts one with further options.
+    pub fn start_with(name: &str, options: &[&str]) -> Self {
         let directory = Directory::new();
         let data = directory.path().join("data");
         let copied = Command::new("cp")
@@ -40,12 +60,15 @@ impl MariaDb {
                         "--socket={}",
                         directory.path().join("socket").display()
                     ))
+                    // Servers that share one delete each other's tables there.
+                    .arg(format!("--tmpdir={}", directory.path().display()))
                     .arg(format!("--report-host={name}"))
                     .args([
                         "--bind-address=127.0.0.1",
                         "--max-allowed-packet=64M",
                         "--skip-name-resolve",
-                    ]),
+                    ])
+                    .args(options),
             );
             let ready = process.line("a MariaDB server that is ready", |line| {
                 if line.contains("ready for connections") {
@@ -107,7 +130,8 @@ fn server_program(name: &str) -> Command {
     command
 }
 
-fn is_root() -> bool {
+/// Whether this is root's process.
+pub fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }

@@ -1,14 +1,20 @@
 //! What the tests share: the program under test, servers and clients around it.
 
+pub mod certificate;
+pub mod conversation;
 pub mod daemon;
 pub mod directory;
 pub mod document;
+pub mod handshake;
 pub mod hazard;
 pub mod http;
 pub mod library;
 pub mod mariadb;
+pub mod postgresql;
 pub mod process;
+pub mod python;
 pub mod random;
+pub mod relay;
 pub mod server;
 
 use std::time::{Duration, Instant};

@@ -124,6 +124,15 @@ impl Process {
             .count()
     }
 
+    /// The number that its next descriptor will have.
+    pub fn lowest_free_descriptor(&self) -> u64 {
+        let is_open = |number: &u64| {
+            let path = format!("/proc/{}/fd/{number}", self.id());
+            std::fs::symlink_metadata(path).is_ok()
+        };
+        (0..100_000).find(|number| !is_open(number)).unwrap()
+    }
+
     /// Ends the process, if it has not ended, and without asking it.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

@@ -1,39 +1,66 @@
 //! A server that a test plays itself.
 
+use std::cell::RefCell;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
-use std::{io, thread};
 
-use super::{PATIENCE, until};
+use super::{Daemon, PATIENCE, until};
 
 /// Listens on a free port. What is done with a connection is up to the test.
 pub struct Server {
     listener: TcpListener,
+    /// Connections of which it is not known whose they are.
+    waiting: RefCell<Vec<TcpStream>>,
 }
 
 impl Server {
     pub fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    fn on(listener: TcpListener) -> Self {
         // The standard library asks for room for fewer than come at once in some tests.
         rustix::net::listen(&listener, 4096).unwrap();
-        Self { listener }
+        Self {
+            listener,
+            waiting: RefCell::default(),
+        }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap()
     }
 
-    /// Takes the next connection, within the deadline of all waits.
-    pub fn accept(&self) -> TcpStream {
-        self.listener.set_nonblocking(true).unwrap();
-        let stream = until("a connection to the test's server", || {
-            match self.listener.accept() {
-                Ok((stream, _)) => Some(stream),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                Err(error) => panic!("{error}"),
+    /// Takes the next connection of one of the daemon's sessions. The daemon's
+    /// probes come in between: they belong to no session, and leave again.
+    pub fn accept(&self, daemon: &Daemon) -> TcpStream {
+        self.accept_one_of(|| daemon.local_ports())
+    }
+
+    /// Takes the next connection from one of the ports that sessions have.
+    pub fn accept_one_of(&self, ports: impl Fn() -> Vec<u16>) -> TcpStream {
+        let stream = until("a session's connection to the test's server", || {
+            self.listener.set_nonblocking(true).unwrap();
+            let mut waiting = self.waiting.borrow_mut();
+            loop {
+                match self.listener.accept() {
+                    Ok((stream, _)) => waiting.push(stream),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => panic!("{error}"),
+                }
             }
+            if waiting.is_empty() {
+                return None;
+            }
+            let ports = ports();
+            let is_of_session =
+                |stream: &TcpStream| ports.contains(&stream.peer_addr().unwrap().port());
+            let index = waiting.iter().position(is_of_session)?;
+            Some(waiting.remove(index))
         });
         stream.set_nonblocking(false).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -41,16 +68,46 @@ impl Server {
         stream
     }
 
+    /// Takes every connection without a word, on a thread that ends with the
+    /// test's process. Returns what it holds.
+    pub fn hold(self) -> Arc<Mutex<Vec<TcpStream>>> {
+        let held = Arc::new(Mutex::new(Vec::new()));
+        let holding = Arc::clone(&held);
+        thread::spawn(move || {
+            for stream in self.listener.incoming().map_while(Result::ok) {
+                holding.lock().unwrap().push(stream);
+            }
+        });
+        held
+    }
+
+    /// Says this to everybody and nothing more, on a thread that ends with the
+    /// test's process.
+    pub fn say(self, bytes: &[u8]) {
+        let bytes = bytes.to_vec();
+        thread::spawn(move || {
+            let mut held = Vec::new();
+            for mut stream in self.listener.incoming().map_while(Result::ok) {
+                // Whoever has left has heard enough.
+                let _ = stream.write_all(&bytes);
+                held.push(stream);
+            }
+        });
+    }
+
     /// Sends everything back, for any number of connections, on threads that
-    /// end with the test's process. Returns how many it has had.
+    /// end with the test's process. Returns how many of them have sent something.
     pub fn echo(self) -> (SocketAddr, Arc<AtomicUsize>) {
         let address = self.address();
         let count = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&count);
         thread::spawn(move || {
             for stream in self.listener.incoming().map_while(Result::ok) {
-                counted.fetch_add(1, Relaxed);
+                let counted = Arc::clone(&counted);
                 let serve = move || {
+                    if stream.peek(&mut [0])? > 0 {
+                        counted.fetch_add(1, Relaxed);
+                    }
                     let mut reader = stream.try_clone()?;
                     io::copy(&mut reader, &mut &stream)?;
                     stream.shutdown(std::net::Shutdown::Write)
@@ -73,9 +130,7 @@ pub fn full_backlog(place: &str) -> (Server, Vec<TcpStream>) {
     } else {
         format!("{place}:0")
     };
-    let server = Server {
-        listener: TcpListener::bind(place).unwrap(),
-    };
+    let server = Server::on(TcpListener::bind(place).unwrap());
     // The queue that the standard library asks for is long; a short one does, too.
     rustix::net::listen(&server.listener, 1).unwrap();
     let mut fillers = Vec::new();

@@ -1,0 +1,318 @@
+//! The names of hosts, for `rdns=true`: a bounded cache, filled by a thread of its own.
+//!
+//! A resolver may take half a minute for an address that nobody knows. So
+//! whoever asks gets what is known, waits [`WAIT`] at most, and never on the
+//! thread that answers everybody; the thread goes on, and the next one who
+//! asks finds the name.
+//!
+//! A name is what the resolver says. Whoever owns an address can have it say
+//! anything, so it is no proof of who somebody is.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::lock::lock;
+use crate::registry::{Change, Changes};
+
+/// How long a request waits for names that are not known yet.
+pub(super) const WAIT: Duration = Duration::from_millis(50);
+
+/// How many addresses are remembered, with or without a name, and how many may
+/// wait to be looked up.
+const CAPACITY: usize = 1024;
+
+/// How long what was found holds.
+const HOLDS: Duration = Duration::from_secs(300);
+
+/// The longest name there is (RFC 1035, section 2.3.4), without the dot at its end.
+const LONGEST_NAME: usize = 253;
+
+/// Looks an address up, for as long as that takes.
+type Resolve = fn(IpAddr) -> Option<String>;
+
+/// Names by address.
+pub(super) type Names = HashMap<IpAddr, Arc<str>>;
+
+/// Whether something is still to be found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Completeness {
+    Whole,
+    Partial,
+}
+
+/// The names that are known, and the thread that finds more.
+#[derive(Clone)]
+pub(super) struct Hosts {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    resolve: Resolve,
+    inner: Mutex<Inner>,
+    /// Something was asked for, or found.
+    changed: Condvar,
+    changes: Changes,
+}
+
+#[derive(Default)]
+struct Inner {
+    found: HashMap<IpAddr, Found>,
+    /// The addresses in the order in which they were found.
+    order: VecDeque<IpAddr>,
+    queue: VecDeque<IpAddr>,
+    /// What is in the queue, or being looked up.
+    asked: HashSet<IpAddr>,
+    has_thread: bool,
+    stopped: bool,
+}
+
+struct Found {
+    name: Option<Arc<str>>,
+    at: Instant,
+}
+
+impl Hosts {
+    /// An empty cache. Its thread starts when somebody asks.
+    pub(super) fn new(now: SystemTime) -> Self {
+        Self::with(resolve, now)
+    }
+
+    fn with(resolve: Resolve, now: SystemTime) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                resolve,
+                inner: Mutex::default(),
+                changed: Condvar::new(),
+                changes: Changes::begin(now),
+            }),
+        }
+    }
+
+    /// When something was last found.
+    pub(super) fn last_change(&self) -> Change {
+        self.shared.changes.last()
+    }
+
+    /// What is known of these addresses. What is not is looked up from now on.
+    pub(super) fn known(&self, addresses: &HashSet<IpAddr>) -> (Names, Completeness) {
+        let mut inner = lock(&self.shared.inner);
+        self.ask(&mut inner, addresses);
+        inner.known(addresses, Instant::now())
+    }
+
+    /// What is known of these addresses within [`WAIT`].
+    pub(super) fn awaited(&self, addresses: &HashSet<IpAddr>) -> Names {
+        let until = Instant::now() + WAIT;
+        let mut inner = lock(&self.shared.inner);
+        self.ask(&mut inner, addresses);
+        loop {
+            let now = Instant::now();
+            let (names, completeness) = inner.known(addresses, now);
+            let left = until.saturating_duration_since(now);
+            if completeness == Completeness::Whole || left.is_zero() {
+                return names;
+            }
+            let waited = self.shared.changed.wait_timeout(inner, left);
+            inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Ends the thread, after what it is looking up.
+    pub(super) fn stop(&self) {
+        lock(&self.shared.inner).stopped = true;
+        self.shared.changed.notify_all();
+    }
+
+    fn ask(&self, inner: &mut MutexGuard<'_, Inner>, addresses: &HashSet<IpAddr>) {
+        let now = Instant::now();
+        for address in addresses {
+            let is_new = !inner.is_known(address, now) && !inner.asked.contains(address);
+            if is_new && inner.asked.len() < CAPACITY {
+                inner.asked.insert(*address);
+                inner.queue.push_back(*address);
+            }
+        }
+        if inner.queue.is_empty() || inner.stopped {
+            return;
+        }
+        if !inner.has_thread {
+            let shared = Arc::clone(&self.shared);
+            let thread = thread::Builder::new().name("hosts".into());
+            match thread.spawn(move || shared.run()) {
+                Ok(_) => inner.has_thread = true,
+                Err(cause) => log::error!("cannot start the thread that looks up hosts: {cause}"),
+            }
+        }
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Inner {
+    fn is_known(&self, address: &IpAddr, now: Instant) -> bool {
+        let found = self.found.get(address);
+        found.is_some_and(|found| now.saturating_duration_since(found.at) < HOLDS)
+    }
+
+    fn known(&self, addresses: &HashSet<IpAddr>, now: Instant) -> (Names, Completeness) {
+        let mut names = Names::new();
+        let mut completeness = Completeness::Whole;
+        for address in addresses {
+            if !self.is_known(address, now) {
+                completeness = Completeness::Partial;
+            } else if let Some(found) = self.found.get(address)
+                && let Some(name) = &found.name
+            {
+                names.insert(*address, Arc::clone(name));
+            }
+        }
+        (names, completeness)
+    }
+
+    fn add(&mut self, address: IpAddr, name: Option<Arc<str>>) {
+        self.asked.remove(&address);
+        let found = Found {
+            name,
+            at: Instant::now(),
+        };
+        if self.found.insert(address, found).is_some() {
+            self.order.retain(|other| *other != address);
+        }
+        self.order.push_back(address);
+        if self.order.len() > CAPACITY
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.found.remove(&oldest);
+        }
+    }
+}
+
+impl Shared {
+    /// Looks up what is asked for, one after the other.
+    fn run(&self) {
+        let mut inner = lock(&self.inner);
+        while !inner.stopped {
+            let Some(address) = inner.queue.pop_front() else {
+                let waited = self.changed.wait(inner);
+                inner = waited.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(inner);
+            let name = (self.resolve)(address).filter(|name| is_host_name(name));
+            inner = lock(&self.inner);
+            inner.add(address, name.map(Arc::from));
+            self.changes.note(SystemTime::now());
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// Asks the system's resolver: its hosts file, then the domain name system.
+fn resolve(address: IpAddr) -> Option<String> {
+    let name = dns_lookup::lookup_addr(&address).ok()?;
+    // Where it finds none it says the address.
+    name.parse::<IpAddr>().is_err().then_some(name)
+}
+
+/// What comes from a network is shown as a name only if it looks like one (RFC
+/// 1123, section 2.1; `_` is common on inner networks).
+fn is_host_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))
+    }
+
+    fn set(last: &[u8]) -> HashSet<IpAddr> {
+        last.iter().copied().map(address).collect()
+    }
+
+    fn patiently<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(answer) = ask() {
+                return answer;
+            }
+            assert!(Instant::now() < deadline);
+            thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_once_and_no_name_is_remembered_too() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let hosts = Hosts::with(
+            |asked| {
+                ASKED.fetch_add(1, Relaxed);
+                (asked == address(1)).then(|| "one.example".to_owned())
+            },
+            SystemTime::now(),
+        );
+        let both = set(&[1, 2]);
+        let names = patiently(|| {
+            let (names, completeness) = hosts.known(&both);
+            (completeness == Completeness::Whole).then_some(names)
+        });
+        assert_eq!(names.len(), 1);
+        assert_eq!(names[&address(1)].as_ref(), "one.example");
+        assert_eq!(hosts.awaited(&both), names);
+        assert_eq!(ASKED.load(Relaxed), 2);
+        assert_eq!(hosts.last_change().version, 2);
+        hosts.stop();
+    }
+
+    #[test]
+    fn nobody_waits_longer_for_a_resolver_that_hangs() {
+        static RELEASED: AtomicUsize = AtomicUsize::new(0);
+        let hosts = Hosts::with(
+            |_| {
+                patiently(|| (RELEASED.load(Relaxed) > 0).then_some(()));
+                Some("late.example".to_owned())
+            },
+            SystemTime::now(),
+        );
+        let begin = Instant::now();
+        assert!(hosts.awaited(&set(&[1])).is_empty());
+        assert!(begin.elapsed() >= WAIT);
+        assert_eq!(hosts.known(&set(&[1])).1, Completeness::Partial);
+        RELEASED.store(1, Relaxed);
+        patiently(|| (hosts.known(&set(&[1])).1 == Completeness::Whole).then_some(()));
+        hosts.stop();
+    }
+
+    #[test]
+    fn the_cache_and_the_queue_are_bounded() {
+        let mut inner = Inner::default();
+        let many = |number: u32| IpAddr::V4(Ipv4Addr::from_bits(number));
+        for number in 0..2 * 1024 {
+            inner.add(many(number), None);
+            inner.add(many(number), None);
+        }
+        assert_eq!((inner.found.len(), inner.order.len()), (CAPACITY, CAPACITY));
+        assert!(inner.is_known(&many(2047), Instant::now()));
+        assert!(!inner.is_known(&many(1023), Instant::now()));
+        assert!(!inner.is_known(&many(2047), Instant::now() + HOLDS));
+    }
+
+    #[test]
+    fn what_does_not_look_like_a_name_is_none() {
+        for name in ["localhost", "a_b-1.example"] {
+            assert!(is_host_name(name), "{name}");
+        }
+        for name in ["", "<b>", "a b", "é.example", &"a".repeat(254)] {
+            assert!(!is_host_name(name), "{name}");
+        }
+    }
+}

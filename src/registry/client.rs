@@ -1,0 +1,228 @@
+//! What only a client's session has: who the client is, what passes between it
+//! and the servers, and what the protocol has told of it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::activity::Activity;
+use super::session::{Session, SessionId};
+use super::topology::Server;
+use super::traffic::Traffic;
+use crate::lock::lock;
+
+/// The client of a session, and what passes between it and the servers.
+#[derive(Debug)]
+pub struct Client {
+    /// The other end of its connection.
+    peer: Option<SocketAddr>,
+    opened: Instant,
+    closed: OnceLock<Instant>,
+    /// Milliseconds from `opened` to the last byte.
+    last_io: AtomicU64,
+    pub(super) traffic: Traffic,
+    activity: Activity,
+    data_plane_memory: AtomicUsize,
+    connections: Mutex<Vec<BackendConnection>>,
+    told: Mutex<Told>,
+}
+
+/// What has been told of a client, by itself or on its behalf.
+#[derive(Debug, Default)]
+struct Told {
+    /// The real address, where the PROXY protocol carried it.
+    source: Option<Box<SocketAddr>>,
+    login: Option<Arc<Login>>,
+    encryption: Option<Encryption>,
+}
+
+/// Who has logged in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Login {
+    /// The user's name.
+    pub user: String,
+    /// The default database that was asked for.
+    pub database: Option<String>,
+    /// What the client says of itself, by name, in its order.
+    pub attributes: Vec<(String, String)>,
+}
+
+impl Login {
+    /// Bytes of memory that it holds, itself included.
+    fn memory(&self) -> usize {
+        let texts: usize = self
+            .attributes
+            .iter()
+            .map(|(name, value)| name.capacity() + value.capacity())
+            .sum();
+        let database = self.database.as_ref().map_or(0, String::capacity);
+        size_of::<Self>()
+            + self.user.capacity()
+            + database
+            + self.attributes.capacity() * size_of::<(String, String)>()
+            + texts
+    }
+}
+
+/// Whether what passes is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// The login was seen, so it is not.
+    Off,
+    /// It is, from client to server: by which cipher cannot be seen.
+    Opaque,
+}
+
+impl Encryption {
+    /// The word for documents: the name of the cipher, which is empty where there is none.
+    #[must_use]
+    pub fn cipher(self) -> &'static str {
+        match self {
+            Self::Off => "",
+            Self::Opaque => "unknown",
+        }
+    }
+}
+
+impl Client {
+    pub(super) fn new(peer: Option<SocketAddr>, now: Instant) -> Self {
+        Self {
+            peer,
+            opened: now,
+            closed: OnceLock::new(),
+            last_io: AtomicU64::new(0),
+            traffic: Traffic::default(),
+            activity: Activity::default(),
+            data_plane_memory: AtomicUsize::new(0),
+            connections: Mutex::default(),
+            told: Mutex::default(),
+        }
+    }
+
+    /// The client's address, the real one where the PROXY protocol carried it;
+    /// a client on a unix socket has none.
+    #[must_use]
+    pub fn remote(&self) -> Option<SocketAddr> {
+        lock(&self.told).source.as_deref().copied().or(self.peer)
+    }
+
+    /// Who has logged in, once that has been seen.
+    #[must_use]
+    pub fn login(&self) -> Option<Arc<Login>> {
+        lock(&self.told).login.clone()
+    }
+
+    /// Whether what passes is encrypted, once that has been seen.
+    #[must_use]
+    pub fn encryption(&self) -> Option<Encryption> {
+        lock(&self.told).encryption
+    }
+
+    pub(super) fn set_source(&self, source: SocketAddr) {
+        lock(&self.told).source = Some(Box::new(source));
+    }
+
+    pub(super) fn set_login(&self, login: Option<Login>) {
+        let mut told = lock(&self.told);
+        told.login = login.map(Arc::new);
+        told.encryption.get_or_insert(Encryption::Off);
+    }
+
+    pub(super) fn set_encrypted(&self) {
+        lock(&self.told).encryption = Some(Encryption::Opaque);
+    }
+
+    /// How long ago the client connected; or how long it was there.
+    #[must_use]
+    pub fn alive(&self, now: Instant) -> Duration {
+        let until = self.closed.get().copied().unwrap_or(now);
+        until.saturating_duration_since(self.opened)
+    }
+
+    /// How long ago the last byte passed, or the client connected if none did.
+    /// For a closed session, at its end.
+    #[must_use]
+    pub fn idle(&self, now: Instant) -> Duration {
+        self.alive(now)
+            .saturating_sub(Duration::from_millis(self.last_io.load(Relaxed)))
+    }
+
+    /// How many reads and writes there were in the last 30 seconds.
+    #[must_use]
+    pub fn activity(&self, now: Instant) -> u64 {
+        self.activity.sum(self.alive(now).as_secs())
+    }
+
+    pub(super) fn count_activity(&self, operations: u16, now: Instant) {
+        let alive = self.alive(now);
+        self.activity.count(alive.as_secs(), operations);
+        let milliseconds = u64::try_from(alive.as_millis()).unwrap_or(u64::MAX);
+        self.last_io.store(milliseconds, Relaxed);
+    }
+
+    /// The bytes that have passed.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Bytes that the session holds in this process, buffers of the data plane included.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        // Two counters stand before what an `Arc` holds, and the table keeps an id and a pointer.
+        let counters = 2 * size_of::<usize>();
+        let shared = size_of::<Session>() + counters + size_of::<(SessionId, Arc<Session>)>();
+        let connections = lock(&self.connections).capacity() * size_of::<BackendConnection>();
+        let told = lock(&self.told);
+        let source = told.source.as_ref().map_or(0, |_| size_of::<SocketAddr>());
+        let login = told.login.as_ref();
+        let login = login.map_or(0, |login| counters + login.memory());
+        shared + connections + source + login + self.data_plane_memory.load(Relaxed)
+    }
+
+    /// The connections to servers that it has; or had, when it was closed.
+    #[must_use]
+    pub fn connections(&self) -> Vec<BackendConnection> {
+        lock(&self.connections).clone()
+    }
+
+    pub(super) fn add_connection(&self, connection: BackendConnection) {
+        let mut connections = lock(&self.connections);
+        connections.reserve_exact(1);
+        connections.push(connection);
+    }
+
+    /// Numbers the latest connection.
+    pub(super) fn set_connection_id(&self, id: u64) {
+        if let Some(connection) = lock(&self.connections).last_mut() {
+            connection.connection_id = Some(id);
+        }
+    }
+
+    /// Says how many bytes the data plane holds for this session.
+    pub fn set_data_plane_memory(&self, bytes: usize) {
+        self.data_plane_memory.store(bytes, Relaxed);
+    }
+
+    /// Stops its clocks.
+    pub(super) fn close(&self, now: Instant) {
+        // A session is closed once.
+        let _ = self.closed.set(now);
+        self.set_data_plane_memory(0);
+    }
+}
+
+/// A connection from this process to a server, for one session.
+#[derive(Clone, Debug)]
+pub struct BackendConnection {
+    /// Which server.
+    pub server: Arc<Server>,
+    /// Where it was reached.
+    pub address: SocketAddr,
+    /// The port of our end, as the server sees it.
+    pub local_port: u16,
+    /// The server's own number for it, once the protocol has shown one.
+    pub connection_id: Option<u64>,
+}

@@ -1,0 +1,210 @@
+//! What comes before a session has a server: the client's PROXY header, its
+//! place at the service, and what it is told where there is none.
+//!
+//! The hard thing is that a client must be able to read why it is not let in.
+//! A MariaDB client waits for the server's first word, which is then an error.
+//! One of PostgreSQL speaks first, and would take an early word for something
+//! else: so its request is awaited, and a wish for encryption declined.
+//!
+//! All that is read here is looked at where it is, and taken when it is whole:
+//! no memory is held for a client that says half a thing.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use mio::event::Event;
+use rustix::io::Errno;
+
+use super::Relay;
+use super::limits::LOGIN_LIMIT;
+use super::session::{Backend, Refused, Search};
+use crate::config::Protocol;
+use crate::protocol::postgresql::{self, Kind};
+use crate::protocol::{Refusal, mariadb, proxy};
+use crate::registry::{Client, CloseReason, SessionState};
+use crate::socket;
+
+/// How often a client may ask for encryption before it says who it is: once
+/// for each kind there is, and once more.
+const ENCRYPTION_REQUESTS: usize = 3;
+
+/// The longest start of a PostgreSQL session: the server's own limit is 10,000.
+const LONGEST_OPENING: usize = 16 * 1024;
+
+impl Relay {
+    /// Begins with a client that was accepted.
+    pub(super) fn arrive(&mut self, slot: usize) {
+        let Some(session) = &self.sessions[slot] else {
+            return;
+        };
+        let record = &session.record;
+        let networks = &record.listener().parameters.proxy_protocol_networks;
+        let peer = record
+            .client()
+            .and_then(Client::remote)
+            .map(|peer| peer.ip());
+        let is_trusted =
+            peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer)));
+        if is_trusted {
+            self.set_deadline(slot, Some(self.now + LOGIN_LIMIT));
+        } else {
+            self.admit(slot, None);
+        }
+    }
+
+    /// Takes note of an event of a client that has no server yet.
+    pub(super) fn arrival_event(&mut self, slot: usize, event: &Event) {
+        let ends = event.is_read_closed();
+        match self.sessions[slot].as_ref().map(|session| &session.backend) {
+            Some(Backend::Header) => self.read_header(slot, ends),
+            Some(Backend::Refused(_)) => self.answer_refused(slot, ends),
+            _ => {}
+        }
+    }
+
+    /// Reads the PROXY header that a trusted client begins with (PROXY
+    /// protocol, section 2: whoever may send one must).
+    fn read_header(&mut self, slot: usize, ends: bool) {
+        let Some(session) = &self.sessions[slot] else {
+            return;
+        };
+        let mut buffer = [0; proxy::MAX_LENGTH];
+        let length = match socket::peek(session.client(), &mut buffer) {
+            Ok(0) => return self.close(slot, CloseReason::ClientClosed),
+            Ok(length) => length,
+            Err(Errno::AGAIN) => return,
+            Err(_) => return self.close(slot, CloseReason::ClientReset),
+        };
+        match proxy::parse(&buffer[..length]) {
+            Ok(Some(header)) => {
+                // It was there a moment ago.
+                let _ = socket::discard(session.client(), &mut buffer[..header.length]);
+                if let Some(addresses) = header.addresses {
+                    session
+                        .record
+                        .set_source(addresses.source, SystemTime::now());
+                }
+                self.set_deadline(slot, None);
+                self.admit(slot, header.addresses);
+            }
+            Ok(None) if ends => self.close(slot, CloseReason::ClientClosed),
+            Ok(None) => {}
+            Err(malformed) => {
+                let listener = session.record.listener().name();
+                log::warn!("listener {listener}: a client of a trusted network {malformed}");
+                self.close(slot, CloseReason::ProtocolError);
+            }
+        }
+    }
+
+    /// Lets a client in, where its service has room.
+    fn admit(&mut self, slot: usize, addresses: Option<proxy::Addresses>) {
+        let Some(session) = &mut self.sessions[slot] else {
+            return;
+        };
+        let service = Arc::clone(session.record.service());
+        let Some(admission) = service.admit() else {
+            let refusal = Refusal::TooManyConnections {
+                service: service.name(),
+                limit: service.parameters.max_connections,
+            };
+            return self.refuse(slot, &refusal, CloseReason::NoServerAvailable);
+        };
+        session.admission = Some(admission);
+        session.backend = Backend::Search(Box::new(Search {
+            addresses,
+            ..Search::default()
+        }));
+        self.connect_next(slot);
+    }
+
+    /// Ends a session that has no server, and tells the client why in its own
+    /// protocol, where that has words for it.
+    pub(super) fn refuse(&mut self, slot: usize, refusal: &Refusal<'_>, reason: CloseReason) {
+        let Some(session) = &mut self.sessions[slot] else {
+            return;
+        };
+        session.admission = None;
+        match session.record.listener().parameters.protocol {
+            Protocol::Tcp => self.close(slot, reason),
+            Protocol::MariaDb => {
+                self.tell(slot, &mariadb::refuse(refusal));
+                self.close(slot, reason);
+            }
+            Protocol::PostgreSql => {
+                let answer = postgresql::refuse(refusal);
+                session.backend = Backend::Refused(Box::new(Refused { answer, reason }));
+                session
+                    .record
+                    .set_state(SessionState::Stopping, SystemTime::now());
+                self.set_deadline(slot, Some(self.now + LOGIN_LIMIT));
+                self.answer_refused(slot, false);
+            }
+        }
+    }
+
+    /// Refuses a client that waits for its server while everything ends, as far
+    /// as it can be told at once.
+    pub(super) fn turn_away(&mut self, slot: usize) {
+        let Some(session) = &self.sessions[slot] else {
+            return;
+        };
+        if matches!(session.backend, Backend::Search(_)) {
+            let service = Arc::clone(session.record.service());
+            let service = service.name();
+            self.refuse(slot, &Refusal::Stopped { service }, CloseReason::Shutdown);
+        }
+    }
+
+    /// Reads what a client of PostgreSQL wants, and answers it.
+    fn answer_refused(&mut self, slot: usize, ends: bool) {
+        for _ in 0..=ENCRYPTION_REQUESTS {
+            let Some(session) = &self.sessions[slot] else {
+                return;
+            };
+            let Backend::Refused(refused) = &session.backend else {
+                return;
+            };
+            let reason = refused.reason;
+            let mut buffer = [0; LONGEST_OPENING];
+            let length = match socket::peek(session.client(), &mut buffer) {
+                Err(Errno::AGAIN) => return,
+                Ok(0) | Err(_) => return self.close(slot, reason),
+                Ok(length) => length,
+            };
+            let opening = match postgresql::opening(&buffer[..length]) {
+                Ok(None) if !ends && length < LONGEST_OPENING => return,
+                Ok(Some(opening)) => opening,
+                Ok(None) | Err(_) => return self.close(slot, reason),
+            };
+            // It was there a moment ago.
+            let _ = socket::discard(session.client(), &mut buffer[..opening.length]);
+            match opening.kind {
+                // Whoever is gone need not be told.
+                Kind::EncryptionRequest(_) => _ = socket::write(session.client(), b"N"),
+                Kind::Startup => {
+                    let answer = refused.answer.clone();
+                    self.tell(slot, &answer);
+                    return self.close(slot, reason);
+                }
+                Kind::Cancel => return self.close(slot, reason),
+            }
+        }
+        self.close(slot, CloseReason::ProtocolError);
+    }
+
+    /// Sends a client its last word. A fresh socket takes it whole.
+    fn tell(&mut self, slot: usize, word: &[u8]) {
+        let Some(session) = &self.sessions[slot] else {
+            return;
+        };
+        let client = session.client();
+        // Whoever is gone need not be told.
+        if socket::write(client, word).is_ok() {
+            let _ = socket::end_stream(client);
+            // What is unread when a socket closes makes a reset of the end.
+            let mut rest = [0; 1024];
+            let _ = socket::read(client, &mut rest);
+        }
+    }
+}

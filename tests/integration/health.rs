@@ -1,0 +1,162 @@
+//! Which servers are up, found out by probes that hold nobody up.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use super::support::http::connect;
+use super::support::mariadb::{GREETING, MariaDb, query};
+use super::support::server::{closed_port, full_backlog};
+use super::support::{Daemon, PATIENCE, Server, until};
+
+/// Longer than two rounds of probes, and the time that they may take.
+const ROUNDS: Duration = Duration::from_secs(5);
+
+/// A service of servers at these ports, called by their kind.
+fn servers(protocol: &str, ports: &[(&str, u16)]) -> String {
+    let sections: Vec<String> = ports
+        .iter()
+        .map(|(name, port)| format!("[{name}]\ntype=server\naddress=127.0.0.1\nport={port}\n"))
+        .collect();
+    let names: Vec<&str> = ports.iter().map(|(name, _)| *name).collect();
+    format!(
+        "{}[service]\ntype=service\nservers={}\n\
+         [listener]\ntype=listener\nservice=service\nprotocol={protocol}\naddress=127.0.0.1\nport=0\n",
+        sections.concat(),
+        names.join(",")
+    )
+}
+
+fn state(daemon: &Daemon, server: &str) -> String {
+    daemon
+        .get(&format!("/v1/servers/{server}"))
+        .text("/data/attributes/state")
+}
+
+fn until_state(daemon: &Daemon, server: &str, wanted: &str) {
+    until(&format!("{server} {wanted}"), || {
+        (state(daemon, server) == wanted).then_some(())
+    });
+}
+
+#[test]
+fn without_any_client_a_server_goes_down_and_comes_back() {
+    let address = closed_port();
+    let daemon = Daemon::start(&servers("TCP", &[("server", address.port())]));
+    until_state(&daemon, "server", "Down");
+    let back = TcpListener::bind(address).unwrap();
+    until_state(&daemon, "server", "Running");
+    drop(back);
+    until_state(&daemon, "server", "Down");
+    // Each change is a line in the log, and nothing else is.
+    let log = daemon.process.log();
+    let changes: Vec<_> = log
+        .iter()
+        .filter(|line| line.contains("server server is"))
+        .collect();
+    assert_eq!(changes.len(), 3, "{log:#?}");
+}
+
+#[test]
+fn each_server_is_probed_every_two_seconds_and_left_at_once() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let _daemon = Daemon::start(&servers(
+        "TCP",
+        &[("server", server.local_addr().unwrap().port())],
+    ));
+    let mut before: Option<Instant> = None;
+    for _ in 0..3 {
+        let (mut probe, _) = server.accept().unwrap();
+        let now = Instant::now();
+        probe.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(probe.read(&mut [0]).unwrap(), 0);
+        if let Some(before) = before {
+            let between = now - before;
+            assert!(between >= Duration::from_millis(1800), "{between:?}");
+        }
+        before = Some(now);
+    }
+}
+
+#[test]
+fn a_real_server_that_is_stopped_goes_down_and_comes_back_when_it_goes_on() {
+    let (one, two) = (MariaDb::start("one"), MariaDb::start("two"));
+    let ports = [("one", one.address().port()), ("two", two.address().port())];
+    let daemon = Daemon::start(&servers("MariaDBClient", &ports));
+    let address = daemon.listener("listener");
+    assert_eq!(query(address, "SELECT @@report_host"), "one");
+    let version = query(address, "SELECT VERSION()");
+    assert_eq!(
+        daemon
+            .get("/v1/servers/one")
+            .text("/data/attributes/version_string"),
+        version
+    );
+    one.process.signal("STOP");
+    until_state(&daemon, "one", "Down");
+    for _ in 0..5 {
+        assert_eq!(query(address, "SELECT @@report_host"), "two");
+    }
+    one.process.signal("CONT");
+    until_state(&daemon, "one", "Running");
+    assert_eq!(query(address, "SELECT @@report_host"), "one");
+    assert_eq!(state(&daemon, "two"), "Running");
+}
+
+#[test]
+fn servers_that_hang_or_talk_nonsense_go_down_and_hold_up_nobody() {
+    let play = |says: &[u8]| {
+        let server = Server::new();
+        let port = server.address().port();
+        server.say(says);
+        port
+    };
+    let (black_hole, _fillers) = full_backlog("127.0.0.1");
+    let silent = Server::new();
+    let garbage = play(b"SSH-2.0-OpenSSH_9.2\r\n");
+    let full = play(b"\x17\0\0\0\xff\x10\x04Too many connections");
+    let cut = play(&GREETING[..20]);
+    let endless = play(&vec![b'x'; 100_000]);
+    let good = play(GREETING);
+    let all = [
+        ("black_hole", black_hole.address().port()),
+        ("silent", silent.address().port()),
+        ("garbage", garbage),
+        ("full", full),
+        ("cut", cut),
+        ("endless", endless),
+        ("good", good),
+    ];
+    let daemon = Daemon::start(&servers("MariaDBClient", &all));
+    let begin = Instant::now();
+    for (name, _) in &all[..6] {
+        until_state(&daemon, name, "Down");
+    }
+    assert!(begin.elapsed() < ROUNDS, "{:?}", begin.elapsed());
+    assert_eq!(state(&daemon, "good"), "Running");
+    assert_eq!(
+        daemon
+            .get("/v1/servers/good")
+            .text("/data/attributes/version_string"),
+        "10.11.6-MariaDB"
+    );
+
+    // Clients come to the one that is left, and none waits for a probe.
+    let log = daemon.process.log().join("\n");
+    for cause in [
+        "server full is down: it answers with error 1040: Too many connections",
+        "server garbage is down: it does not greet as a MariaDB server does",
+        "server silent is down: no answer to a probe",
+    ] {
+        assert!(log.contains(cause), "{cause} is not in {log}");
+    }
+    let until_then = Instant::now() + ROUNDS;
+    while Instant::now() < until_then {
+        let begin = Instant::now();
+        let mut client = connect(daemon.listener("listener"));
+        client.read_exact(&mut [0; 20]).unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(1));
+        assert_eq!(state(&daemon, "good"), "Running");
+        assert_eq!(state(&daemon, "silent"), "Down");
+    }
+}
