@@ -4,6 +4,9 @@
 //! Every [`PROBE_INTERVAL`] each one is probed: by a connect, and where its
 //! clients speak MariaDB by the greeting that must follow. A server that hangs
 //! costs its own probe the time, and nobody else's: all are on their way at once.
+//!
+//! A server that has greeted is up, and the probe takes its leave as the server
+//! likes it: with a login that may be denied.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -46,9 +49,20 @@ struct Probe {
     addresses: std::vec::IntoIter<SocketAddr>,
     address: SocketAddr,
     socket: OwnedFd,
-    is_connected: bool,
+    stage: Stage,
     /// When the next address has its turn.
     until: Instant,
+}
+
+/// What a probe waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The connection.
+    Connect,
+    /// The greeting.
+    Greeting,
+    /// What the server says to our login. It is known to be up.
+    Leave,
 }
 
 /// How a connect went, by the words that the log has for it.
@@ -60,7 +74,10 @@ pub(super) enum Connected {
 /// How far a probe has come.
 enum Progress {
     Waits,
+    /// The server is up, and there may be more to come.
     Answered,
+    /// There is nothing more to come.
+    Left,
     Failed(String),
 }
 
@@ -130,9 +147,12 @@ impl Health {
             Progress::Waits => {}
             Progress::Answered => {
                 watched.server.prefer(probe.address);
-                watched.probe = None;
                 note(&watched.server, Connected::Yes);
+                if probe.stage != Stage::Leave {
+                    watched.probe = None;
+                }
             }
+            Progress::Left => watched.probe = None,
             Progress::Failed(cause) => watched.next_address(&cause, index, events, now),
         }
     }
@@ -172,6 +192,9 @@ impl Watched {
         let Some(probe) = self.probe.take() else {
             return;
         };
+        if probe.stage == Stage::Leave {
+            return;
+        }
         if probe.addresses.len() == 0 {
             note(&self.server, Connected::No(cause.to_owned()));
         } else {
@@ -197,7 +220,7 @@ impl Watched {
                         addresses,
                         address,
                         socket,
-                        is_connected: false,
+                        stage: Stage::Connect,
                         until: now + PROBE_INTERVAL / count,
                     });
                     return;
@@ -228,11 +251,11 @@ fn watched_connect(
 
 impl Probe {
     fn progress(&mut self, event: &Event, server: &Server, greets: bool) -> Progress {
-        if !self.is_connected {
+        if self.stage == Stage::Connect {
             match socket::connect_result(&self.socket, self.address) {
                 Err(errno) => return Progress::Failed(errno.to_string()),
                 Ok(_) if !event.is_writable() => return Progress::Waits,
-                Ok(_) => self.is_connected = true,
+                Ok(_) => self.stage = Stage::Greeting,
             }
             if server.parameters.proxy_protocol {
                 // It is about nobody's connection.
@@ -242,15 +265,15 @@ impl Probe {
                 }
             }
         }
-        if greets {
-            self.read_greeting(server)
-        } else {
-            Progress::Answered
+        match self.stage {
+            Stage::Leave => self.leave(),
+            _ if greets => self.read_greeting(server),
+            _ => Progress::Answered,
         }
     }
 
     /// Looks at what has come, and leaves it where it is until it is whole.
-    fn read_greeting(&self, server: &Server) -> Progress {
+    fn read_greeting(&mut self, server: &Server) -> Progress {
         let mut buffer = [0; LONGEST_GREETING];
         let length = match socket::peek(self.socket.as_fd(), &mut buffer) {
             Err(Errno::AGAIN) => return Progress::Waits,
@@ -263,12 +286,46 @@ impl Probe {
                 // MariaDB puts it there for replicas of old, which took 10 for less than 5.
                 let version = version.strip_prefix("5.5.5-").unwrap_or(version);
                 server.set_version(version, SystemTime::now());
+                self.log_in(&greeting, &mut buffer[..length]);
                 Progress::Answered
             }
             Ok(None) if length == 0 => Progress::Failed("it closes without a greeting".to_owned()),
             Ok(None) if length < LONGEST_GREETING => Progress::Waits,
             Ok(None) => Progress::Failed("its greeting has no end".to_owned()),
             Err(cause) => Progress::Failed(cause.to_string()),
+        }
+    }
+
+    /// Answers the greeting, so that the server does not hold it against us.
+    fn log_in(&mut self, greeting: &mariadb::Greeting, greeted: &mut [u8]) {
+        let login = mariadb::probe_login(greeting);
+        // They were there a moment ago.
+        let taken = socket::discard(&self.socket, greeted);
+        if let Some(login) = login
+            && taken.is_ok()
+            && socket::write(&self.socket, &login) == Ok(login.len())
+        {
+            self.stage = Stage::Leave;
+        }
+    }
+
+    /// Says goodbye to whatever the server has said.
+    fn leave(&self) -> Progress {
+        let mut said = [0; LONGEST_GREETING];
+        match socket::read(&self.socket, &mut said) {
+            Err(Errno::AGAIN) => Progress::Waits,
+            Err(_) | Ok(0) => Progress::Left,
+            Ok(length) => {
+                let answer = mariadb::probe_answer(&said[..length]);
+                let is_last = answer.is_none();
+                // It may have closed already.
+                let _ = socket::write(&self.socket, answer.as_deref().unwrap_or(mariadb::QUIT));
+                if is_last {
+                    Progress::Left
+                } else {
+                    Progress::Waits
+                }
+            }
         }
     }
 }

@@ -104,6 +104,49 @@ fn a_real_server_that_is_stopped_goes_down_and_comes_back_when_it_goes_on() {
 }
 
 #[test]
+fn probes_are_no_errors_that_a_server_blocks_a_host_for() {
+    let mariadb = MariaDb::start("one");
+    let denied =
+        |user: &str| format!("SELECT COUNT(*) FROM mysql.global_priv WHERE User = '{user}'");
+    assert_eq!(query(mariadb.address(), &denied("sessiond-probe")), "0");
+    let daemon = Daemon::start(&servers(
+        "MariaDBClient",
+        &[("one", mariadb.address().port())],
+    ));
+    // A login that is denied does not count; a connection that ends without one does.
+    mariadb.process.line("a denied login", |line| {
+        line.contains("Access denied for user 'sessiond-probe'")
+            .then_some(())
+    });
+    // Where there is such a user, the log is quiet.
+    query(mariadb.address(), "CREATE USER `sessiond-probe`");
+    let aborted = || {
+        let shown = query(mariadb.address(), "SHOW GLOBAL STATUS LIKE 'Aborted%'");
+        let counts = shown.lines().map(|line| line.split_once('\t').unwrap().1);
+        counts
+            .map(|count| count.parse::<u32>().unwrap())
+            .sum::<u32>()
+    };
+    let connections = || -> u32 {
+        let shown = query(mariadb.address(), "SHOW GLOBAL STATUS LIKE 'Connections'");
+        shown.split_once('\t').unwrap().1.parse().unwrap()
+    };
+    // One that began before there was the user may be counted yet.
+    let rounds = |count: u32| {
+        let (begin, asked) = (connections(), std::cell::Cell::new(0));
+        until("probes", || {
+            asked.set(asked.get() + 1);
+            (connections() >= begin + asked.get() + count).then_some(())
+        });
+    };
+    rounds(1);
+    let before = aborted();
+    rounds(2);
+    assert_eq!(aborted(), before);
+    assert_eq!(state(&daemon, "one"), "Running");
+}
+
+#[test]
 fn servers_that_hang_or_talk_nonsense_go_down_and_hold_up_nobody() {
     let play = |says: &[u8]| {
         let server = Server::new();

@@ -217,6 +217,14 @@ fn an_exchange_in_which_a_number_or_a_turn_is_wrong_is_not_looked_at() {
     let switch = packet(2, SWITCH);
     talk.say(Side::Server, &switch[..switch.len() - 1]);
     assert_eq!(talk.client(3, b"key"), Stage::Over);
+    // The client begins another packet in the middle of the decision.
+    let mut talk = Talk::asked(PLAIN);
+    let ok = packet(2, OK);
+    let (last, before) = ok.split_last().unwrap();
+    talk.say(Side::Server, before);
+    assert_eq!(talk.say(Side::Client, b"\x09"), Stage::Login);
+    assert_eq!(talk.say(Side::Server, &[*last]), Stage::Over);
+    assert_eq!(talk.told(), []);
     // The server decides in the middle of a client's packet.
     let mut talk = Talk::asked(PLAIN);
     talk.server(2, SWITCH);

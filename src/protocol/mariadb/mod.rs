@@ -2,7 +2,7 @@
 //! last change of its user (MariaDB Knowledge Base, "Connection", "0-packet"
 //! and "COM_CHANGE_USER").
 //!
-//! [`packet`] takes each side's bytes apart. The server greets ([`mod@greeting`]),
+//! [`packet`] takes each side's bytes apart. The server greets ([`greeting`](mod@greeting)),
 //! or refuses at once ([`refusal`]). The client asks for a login ([`login`]) or
 //! for TLS, behind which nothing can be seen. Then the server decides, after
 //! some packets to and fro ([`exchange`]), and only when it has agreed is
@@ -24,9 +24,11 @@ mod fields;
 mod greeting;
 mod login;
 mod packet;
+mod probe;
 mod refusal;
 
 pub use greeting::{Greeting, NoGreeting, greeting};
+pub use probe::{PROBE_USER, QUIT, probe_answer, probe_login};
 pub use refusal::refuse;
 
 use self::capability::{COMPRESS, ZSTD};
@@ -201,8 +203,6 @@ impl Observer {
                 let packet = gathered.take();
                 let asked = packet.and_then(|packet| Asked::change(packet, self.capabilities));
                 self.state = State::Exchange(Exchange::new(Occasion::Change, 0, asked));
-                // What the server has said before was not framed.
-                self.server = Framing::default();
             }
             State::Exchange(_) if side == Side::Server => return self.decide(facts),
             State::Exchange(_) | State::Open(_) | State::Over => {}
