@@ -6,10 +6,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::support::conversation::Conversation;
+use sessiond::protocol::Side;
+
 use super::support::daemon::one_service;
-use super::support::handshake::{Handshake, Side};
+use super::support::handshake::{Conversation, conversation};
 use super::support::http::connect;
+use super::support::interactive::Interactive;
 use super::support::mariadb::{MariaDb, client, query};
 use super::support::postgresql::{PostgreSql, psql};
 use super::support::python::python_program;
@@ -63,7 +65,7 @@ fn a_mariadb_session_shows_what_the_server_itself_says() {
         for database in ["shop", "caf\u{e9}"] {
             let mut command = maria(address, user, database, false);
             command.arg("--default-character-set=utf8mb4");
-            let mut running = Conversation::start(&mut command);
+            let mut running = Interactive::start(&mut command);
             let told = running.ask(IDENTITY);
             let session = attributes(&daemon);
             let id = session.integer("/connections/0/connection_id");
@@ -81,7 +83,7 @@ fn a_mariadb_session_shows_what_the_server_itself_says() {
         }
     }
     // Without a database there is none.
-    let mut running = Conversation::start(maria(address, "curve", "", false).arg("-vv"));
+    let mut running = Interactive::start(maria(address, "curve", "", false).arg("-vv"));
     running.say(IDENTITY);
     running.hear();
     let session = attributes(&daemon);
@@ -94,7 +96,7 @@ fn an_encrypted_session_of_mariadb_shows_that_and_no_guess() {
     let mariadb = mariadb_with_users();
     let daemon = of("MariaDBClient", mariadb.address());
     let mut command = maria(daemon.listener("listener"), "native", "shop", true);
-    let mut running = Conversation::start(&mut command);
+    let mut running = Interactive::start(&mut command);
     let told = running.ask(IDENTITY);
     let session = attributes(&daemon);
     // The greeting came before the encryption.
@@ -141,7 +143,7 @@ fn a_session_of_a_client_of_another_maker_shows_the_same() {
     let port = daemon.listener("listener").port().to_string();
     for tls in ["plain", "tls"] {
         let mut program = python_program();
-        let mut running = Conversation::start(program.args(["-c", PYMYSQL, &port, tls]));
+        let mut running = Interactive::start(program.args(["-c", PYMYSQL, &port, tls]));
         let told = running.hear();
         let session = attributes(&daemon);
         let id = session.integer("/connections/0/connection_id");
@@ -170,7 +172,7 @@ fn a_postgresql_session_shows_what_the_server_itself_says() {
     for mode in ["disable", "prefer"] {
         let mut command = psql(daemon.listener("listener"), "template1");
         command.env("PGSSLMODE", mode).env("PGAPPNAME", "a till");
-        let mut running = Conversation::start(&mut command);
+        let mut running = Interactive::start(&mut command);
         let told = running.ask(WHO);
         let session = attributes(&daemon);
         let id = session.integer("/connections/0/connection_id");
@@ -192,7 +194,7 @@ fn an_encrypted_session_of_postgresql_shows_that_and_no_guess() {
     let postgresql = PostgreSql::start_with_tls();
     let daemon = of("PostgreSQLClient", postgresql.address());
     let mut command = psql(daemon.listener("listener"), "template1");
-    let mut running = Conversation::start(command.env("PGSSLMODE", "require"));
+    let mut running = Interactive::start(command.env("PGSSLMODE", "require"));
     let told = running.ask(WHO);
     assert!(told.ends_with("|postgres|template1"), "{told}");
     let session = attributes(&daemon);
@@ -245,8 +247,8 @@ fn a_cancel_request_goes_its_way_and_ends_a_query() {
 }
 
 /// Says one side's part of a conversation, and hears the other's.
-fn play(handshake: &Handshake, as_side: Side, stream: &mut TcpStream) {
-    for (side, bytes) in &handshake.said {
+fn play(conversation: &Conversation, as_side: Side, stream: &mut TcpStream) {
+    for (side, bytes) in conversation {
         if *side == as_side {
             stream.write_all(bytes).unwrap();
         } else {
@@ -274,10 +276,10 @@ fn a_user_becomes_another_or_stays_when_the_server_refuses() {
             Some("shop"),
         ),
     ] {
-        let handshake = Handshake::parse(lines);
+        let whole = conversation(lines);
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let daemon = of("MariaDBClient", server.local_addr().unwrap());
-        let part = handshake.clone();
+        let part = whole.clone();
         thread::spawn(move || {
             for mut stream in server.incoming().map_while(Result::ok) {
                 let part = part.clone();
@@ -288,7 +290,7 @@ fn a_user_becomes_another_or_stays_when_the_server_refuses() {
             }
         });
         let mut client = connect(daemon.listener("listener"));
-        play(&handshake, Side::Client, &mut client);
+        play(&whole, Side::Client, &mut client);
         let session = until("the user", || {
             let session = attributes(&daemon);
             (session.has("/user") && session.text("/user") == user).then_some(session)

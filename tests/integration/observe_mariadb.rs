@@ -4,6 +4,7 @@
 use sessiond::protocol::mariadb::{self, Observer};
 use sessiond::protocol::{Fact, MAX_ATTRIBUTE_COUNT, MAX_HELD, MAX_NAME, Side, Stage};
 
+use super::support::handshake::{Conversation, conversation};
 use super::support::random::Random;
 
 const CONVERSATIONS: usize = 1_000_000;
@@ -45,24 +46,13 @@ const PIECES: [&[u8]; 16] = [
     b"\x01\0\0\x01\xfe",
 ];
 
-/// Both sides' bytes, in their order.
-type Conversation = Vec<(Side, Vec<u8>)>;
-
-/// Reads lines such as `C 0a35`; lines of one side behind each other are one turn.
+/// Reads a recording; what one side says without an answer is one turn.
 fn read(text: &str) -> Conversation {
     let mut turns = Conversation::new();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let (side, digits) = line.split_once(' ').unwrap();
-        let side = if side == "C" {
-            Side::Client
-        } else {
-            Side::Server
-        };
-        let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-        let bytes = (0..digits.len()).step_by(2).map(byte);
+    for (side, bytes) in conversation(text) {
         match turns.last_mut() {
             Some((last, turn)) if *last == side => turn.extend(bytes),
-            _ => turns.push((side, bytes.collect())),
+            _ => turns.push((side, bytes)),
         }
     }
     turns

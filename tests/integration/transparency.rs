@@ -6,9 +6,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use sessiond::protocol::Side;
+
 use super::support::PATIENCE;
 use super::support::daemon::one_service;
-use super::support::handshake::{Handshake, Side};
+use super::support::handshake::{Conversation, conversation};
 use super::support::http::connect;
 use super::support::random::Random;
 use super::support::relay::Running;
@@ -67,18 +69,24 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
+/// All that one side says.
+fn said(conversation: &Conversation, by: Side) -> Vec<u8> {
+    let of_side = conversation.iter().filter(|(side, _)| *side == by);
+    of_side.flat_map(|(_, bytes)| bytes.clone()).collect()
+}
+
 /// Has conversations that begin as these do and go wrong, through a relay for a protocol.
 fn converse(protocol: &str, seeds: &[&str], seed: u64) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let config = one_service(listener.local_addr().unwrap());
     let running = Running::start(&config.replace("protocol=TCP", &format!("protocol={protocol}")));
     let server = listen(listener);
-    let seeds: Vec<Handshake> = seeds.iter().map(|text| Handshake::parse(text)).collect();
+    let seeds: Vec<Conversation> = seeds.iter().map(|text| conversation(text)).collect();
     let mut random = Random::new(seed);
     for number in 0..CONVERSATIONS {
-        let handshake = &seeds[random.below(seeds.len())];
+        let seed = &seeds[random.below(seeds.len())];
         let (mut from_client, mut from_server) =
-            (handshake.of(Side::Client), handshake.of(Side::Server));
+            (said(seed, Side::Client), said(seed, Side::Server));
         mutate(&mut from_client, &mut random);
         mutate(&mut from_server, &mut random);
         from_client.push(b'.');

@@ -6,11 +6,9 @@
 //! encryption; a client that does not wait for it is not observed, since nobody
 //! could tell what its bytes are.
 
-use std::mem;
-use std::ops::RangeInclusive;
-
+use super::answers::Answers;
 use super::opening::{self, Encryption, Kind, MAX_OPENING, Unexpected};
-use crate::protocol::{Fact, Login, Side, Stage};
+use crate::protocol::{Fact, Side, Stage};
 
 /// Reads along with one session (manual, section "Message Flow", "Start-up" and
 /// the two that are about encryption).
@@ -68,23 +66,10 @@ impl Observer {
     pub fn memory(&self) -> usize {
         match &self.state {
             State::Opening(held) => held.capacity(),
-            State::Answered(answers) => mem::size_of::<Login>() + heap(&answers.login),
+            State::Answered(answers) => answers.memory(),
             State::Asked(_) | State::Over => 0,
         }
     }
-}
-
-/// What a login holds beside itself.
-fn heap(login: &Login) -> usize {
-    let attributes: usize = login
-        .attributes
-        .iter()
-        .map(|(name, value)| name.capacity() + value.capacity())
-        .sum();
-    login.user.capacity()
-        + login.database.as_ref().map_or(0, String::capacity)
-        + login.attributes.capacity() * mem::size_of::<(String, String)>()
-        + attributes
 }
 
 /// Takes more of the client's first message; the state after it, where it is whole.
@@ -134,120 +119,10 @@ fn hear(asked: Encryption, answer: &[u8], facts: &mut Vec<Fact>) -> State {
     }
 }
 
-/// The longest message before the session is open that makes sense; the client
-/// library of PostgreSQL has the same limit.
-const MAX_MESSAGE: u32 = 30_000;
-
-/// Type and length.
-const HEAD: usize = 5;
-
-/// Type, length and the process id of a BackendKeyData.
-const KEY_HEAD: usize = HEAD + 4;
-
-/// The server's messages from the StartupMessage on.
-#[derive(Debug)]
-struct Answers {
-    login: Box<Login>,
-    /// The beginning of a message.
-    head: [u8; KEY_HEAD],
-    /// How many bytes of it there are.
-    held: usize,
-    /// How many bytes of the message before are still to come.
-    rest: usize,
-    /// Whether the server has told its number for the connection.
-    numbered: bool,
-}
-
-/// Whether there is more to see.
-type Flow = std::ops::ControlFlow<()>;
-
-impl Answers {
-    fn to(login: Login) -> Self {
-        Self {
-            login: Box::new(login),
-            head: [0; KEY_HEAD],
-            held: 0,
-            rest: 0,
-            numbered: false,
-        }
-    }
-
-    fn read(&mut self, mut bytes: &[u8], facts: &mut Vec<Fact>) -> Flow {
-        loop {
-            let passed = self.rest.min(bytes.len());
-            self.rest -= passed;
-            let Some((&byte, after)) = bytes[passed..].split_first() else {
-                return Flow::Continue(());
-            };
-            bytes = after;
-            self.head[self.held] = byte;
-            self.held += 1;
-            self.look(facts)?;
-        }
-    }
-
-    /// Looks at a message whose beginning has one byte more.
-    fn look(&mut self, facts: &mut Vec<Fact>) -> Flow {
-        let [kind, length @ .., _, _, _, _] = self.head;
-        let Some(lengths) = lengths(kind) else {
-            return Flow::Break(());
-        };
-        if self.held < HEAD {
-            return Flow::Continue(());
-        }
-        let length = u32::from_be_bytes(length);
-        if !lengths.contains(&length) {
-            return Flow::Break(());
-        }
-        match kind {
-            b'Z' => {
-                facts.push(Fact::LoggedIn(mem::take(&mut *self.login)));
-                return Flow::Break(());
-            }
-            b'E' => {
-                facts.push(Fact::Refused);
-                return Flow::Break(());
-            }
-            b'K' if self.numbered => return Flow::Break(()),
-            b'K' if self.held < KEY_HEAD => return Flow::Continue(()),
-            b'K' => {
-                let [_, _, _, _, _, process @ ..] = self.head;
-                facts.push(Fact::ConnectionId(u32::from_be_bytes(process).into()));
-                self.numbered = true;
-            }
-            _ => {}
-        }
-        // The length counts itself, not the type.
-        self.rest = 1 + length as usize - self.held;
-        self.held = 0;
-        Flow::Continue(())
-    }
-}
-
-/// The lengths that a message of this type may have before the session is open
-/// (manual, section "Message Formats"); `None` where it has no place there.
-fn lengths(kind: u8) -> Option<RangeInclusive<u32>> {
-    match kind {
-        // Authentication requests of all kinds.
-        b'R' => Some(8..=MAX_MESSAGE),
-        // NegotiateProtocolVersion.
-        b'v' => Some(12..=MAX_MESSAGE),
-        // ParameterStatus: two strings.
-        b'S' => Some(6..=MAX_MESSAGE),
-        // ErrorResponse and NoticeResponse: fields and a terminator.
-        b'E' | b'N' => Some(5..=MAX_MESSAGE),
-        // BackendKeyData: a process id and a key of 4 to 256 bytes.
-        b'K' => Some(12..=264),
-        // ReadyForQuery: a status.
-        b'Z' => Some(5..=5),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{MAX_HELD, MAX_NAME};
+    use crate::protocol::{Login, MAX_HELD, MAX_NAME};
     use Side::{Client, Server};
 
     type Sent = (Side, Vec<u8>);
@@ -470,66 +345,6 @@ mod tests {
         assert_eq!(conversation(&sent), (vec![], Stage::Login));
     }
 
-    /// What the server's bytes tell after a StartupMessage.
-    fn answered(bytes: &[u8]) -> (Vec<Fact>, Stage) {
-        conversation(&[(Client, &startup()), (Server, bytes)])
-    }
-
-    #[test]
-    fn a_server_message_has_a_known_type_and_a_length_that_fits() {
-        for (kind, shortest, longest) in [
-            (b'R', 8, 30_000),
-            (b'v', 12, 30_000),
-            (b'S', 6, 30_000),
-            (b'N', 5, 30_000),
-            (b'K', 12, 264),
-        ] {
-            for (length, stage) in [
-                (0, Stage::Over),
-                (shortest - 1, Stage::Over),
-                (shortest, Stage::Login),
-                (longest, Stage::Login),
-                (longest + 1, Stage::Over),
-                (u32::MAX, Stage::Over),
-            ] {
-                let head = [&[kind][..], &length.to_be_bytes()].concat();
-                assert_eq!(answered(&head), (vec![], stage), "{kind} {length}");
-            }
-        }
-        for kind in (0..=255).filter(|kind| !b"RvSNKZE".contains(kind)) {
-            assert_eq!(answered(&[kind]), (vec![], Stage::Over), "{kind}");
-        }
-        assert_eq!(answered(b"Z\0\0\0\x06I"), (vec![], Stage::Over));
-        assert_eq!(answered(b"E\0\0\0\x04"), (vec![], Stage::Over));
-        // Before protocol 3 an error had no length.
-        assert_eq!(answered(b"Ecould not fork\n\0"), (vec![], Stage::Over));
-    }
-
-    #[test]
-    fn messages_are_passed_over_up_to_the_one_that_ends_the_login() {
-        let key = |length: usize| message(b'K', &[&[0xff, 0, 0, 7][..], &vec![9; length]].concat());
-        for length in [4, 32, 256] {
-            let bytes = [
-                message(b'R', &[0; 4]),
-                message(b'S', b"Z\0E\0"),
-                message(b'N', &b"Z\0\0\0\x05I".repeat(300)),
-                key(length),
-                message(b'Z', b"I"),
-                message(b'E', b"\0"),
-            ];
-            let facts = vec![
-                Fact::ConnectionId(0xff00_0007),
-                logged_in("xxx", "xxx", None),
-            ];
-            assert_eq!(answered(&bytes.concat()), (facts, Stage::Over));
-        }
-        let twice = [key(4), key(4), message(b'Z', b"I")].concat();
-        assert_eq!(
-            answered(&twice),
-            (vec![Fact::ConnectionId(0xff00_0007)], Stage::Over)
-        );
-    }
-
     #[test]
     fn a_startup_message_of_any_length_stays_within_the_limits() {
         for (name, length, observed) in [
@@ -549,6 +364,6 @@ mod tests {
 
     #[test]
     fn an_observer_is_small() {
-        assert!(mem::size_of::<Observer>() <= 48);
+        assert!(std::mem::size_of::<Observer>() <= 48);
     }
 }

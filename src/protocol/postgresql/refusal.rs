@@ -21,6 +21,7 @@ pub fn refuse(refusal: &Refusal<'_>) -> Vec<u8> {
     let end = (0..=MAX_TEXT.min(text.len())).rfind(|&end| text.is_char_boundary(end));
     text.truncate(end.unwrap_or_default());
     let fields = format!("SFATAL\0VFATAL\0C{code}\0M{text}\0\0");
+    // It counts its own four bytes, and is small, since the text is.
     let length = u32::try_from(4 + fields.len()).unwrap_or(u32::MAX);
     [b"E", &length.to_be_bytes()[..], fields.as_bytes()].concat()
 }

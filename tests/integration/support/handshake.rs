@@ -1,38 +1,23 @@
-//! Captured conversations: lines of `C` or `S` and what the client or the server
-//! said, in hexadecimal.
+//! Conversations between a client and a server, as `tests/handshakes` has them.
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    Client,
-    Server,
-}
+use sessiond::protocol::Side;
 
-#[derive(Clone, Debug)]
-pub struct Handshake {
-    /// Who said what, in order.
-    pub said: Vec<(Side, Vec<u8>)>,
-}
+/// Who sent which bytes, in their order.
+pub type Conversation = Vec<(Side, Vec<u8>)>;
 
-impl Handshake {
-    pub fn parse(text: &str) -> Self {
-        let said = |line: &str| {
-            let (side, hex) = line.split_once(' ')?;
-            let side = match side {
-                "C" => Side::Client,
-                "S" => Side::Server,
-                _ => return None,
-            };
-            let byte = |index: usize| u8::from_str_radix(&hex[index..index + 2], 16).unwrap();
-            Some((side, (0..hex.len()).step_by(2).map(byte).collect()))
+/// Reads one: a line is `C` or `S`, a space, and bytes in hexadecimal digits; a
+/// line that begins with `#` is for who reads it.
+pub fn conversation(text: &str) -> Conversation {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let read = |line: &str| {
+        let (side, digits) = line.split_once(' ').unwrap();
+        let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+        let side = match side {
+            "C" => Side::Client,
+            "S" => Side::Server,
+            other => panic!("{other} is neither C nor S"),
         };
-        Self {
-            said: text.lines().filter_map(said).collect(),
-        }
-    }
-
-    /// All that one side said.
-    pub fn of(&self, side: Side) -> Vec<u8> {
-        let of_side = self.said.iter().filter(|(other, _)| *other == side);
-        of_side.flat_map(|(_, bytes)| bytes.clone()).collect()
-    }
+        (side, (0..digits.len()).step_by(2).map(byte).collect())
+    };
+    lines.map(read).collect()
 }

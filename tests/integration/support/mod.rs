@@ -1,13 +1,13 @@
 //! What the tests share: the program under test, servers and clients around it.
 
 pub mod certificate;
-pub mod conversation;
 pub mod daemon;
 pub mod directory;
 pub mod document;
 pub mod handshake;
 pub mod hazard;
 pub mod http;
+pub mod interactive;
 pub mod library;
 pub mod mariadb;
 pub mod postgresql;

@@ -7,13 +7,13 @@ use std::thread;
 
 use super::{PATIENCE, until};
 
-pub struct Conversation {
+pub struct Interactive {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
 }
 
-impl Conversation {
+impl Interactive {
     pub fn start(command: &mut Command) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
@@ -59,7 +59,7 @@ impl Conversation {
     }
 }
 
-impl Drop for Conversation {
+impl Drop for Interactive {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
