@@ -44,34 +44,6 @@ const PIECES: [&[u8]; 24] = [
     b"\xff",
 ];
 
-fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
-    let at = random.below(bytes.len() + 1);
-    match random.below(7) {
-        0 if at < bytes.len() => bytes[at] = u8::try_from(random.below(256)).unwrap(),
-        1 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
-        2 => {
-            let until = bytes.len().min(at + random.below(20));
-            bytes.drain(at..until);
-        }
-        3 => {
-            let until = bytes.len().min(at + random.below(40));
-            let copy = bytes[at..until].to_vec();
-            let to = random.below(bytes.len() + 1);
-            bytes.splice(to..to, copy);
-        }
-        4 => bytes.truncate(at),
-        5 if random.below(50) == 0 => {
-            let filler =
-                vec![u8::try_from(33 + random.below(90)).unwrap(); random.below(2 * MAX_HEAD)];
-            bytes.splice(at..at, filler);
-        }
-        _ => {
-            let piece = random.pick(&PIECES);
-            bytes.splice(at..at, piece.iter().copied());
-        }
-    }
-}
-
 /// What is true of every head that is let through.
 fn check(head: &Head<'_>, bytes: &[u8]) {
     let graphic = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -123,7 +95,7 @@ fn a_million_mutated_heads_are_read_or_refused_and_nothing_in_between() {
     for _ in 0..HEADS {
         let mut bytes = random.pick(&SEEDS).as_bytes().to_vec();
         for _ in 0..=random.below(4) {
-            mutate(&mut bytes, &mut random);
+            random.mutate(&mut bytes, &PIECES, 2 * MAX_HEAD);
         }
         match request::parse(&bytes) {
             Ok(Some(head)) => {

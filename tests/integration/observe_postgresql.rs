@@ -68,29 +68,12 @@ fn mutate(conversation: &mut Conversation, random: &mut Random) {
     }
 }
 
+/// Changes what one side says; a first message may say how long it has become.
 fn mutate_bytes(bytes: &mut Vec<u8>, random: &mut Random) {
-    let at = random.below(bytes.len() + 1);
-    match random.below(7) {
-        0 if at < bytes.len() => bytes[at] = u8::try_from(random.below(256)).unwrap(),
-        1 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
-        2 => {
-            let until = bytes.len().min(at + random.below(20));
-            bytes.drain(at..until);
-        }
-        3 => bytes.truncate(at),
-        4 if random.below(50) == 0 => {
-            let filler = vec![u8::try_from(random.below(256)).unwrap(); random.below(MAX_HELD)];
-            bytes.splice(at..at, filler);
-        }
-        5 if random.below(5) == 0 => {
-            // A first message that says how long it has become.
-            let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
-            bytes.splice(..bytes.len().min(4), length);
-        }
-        _ => {
-            let piece = random.pick(&PIECES);
-            bytes.splice(at..at, piece.iter().copied());
-        }
+    random.mutate(bytes, &PIECES, MAX_HELD);
+    if random.below(8) == 0 {
+        let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+        bytes.splice(..bytes.len().min(4), length);
     }
 }
 

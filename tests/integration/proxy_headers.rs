@@ -40,33 +40,6 @@ const PIECES: [&[u8]; 16] = [
     b"\xff",
 ];
 
-fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
-    let at = random.below(bytes.len() + 1);
-    match random.below(7) {
-        0 if at < bytes.len() => bytes[at] = u8::try_from(random.below(256)).unwrap(),
-        1 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
-        2 => {
-            let until = bytes.len().min(at + random.below(20));
-            bytes.drain(at..until);
-        }
-        3 => {
-            let until = bytes.len().min(at + random.below(40));
-            let copy = bytes[at..until].to_vec();
-            let to = random.below(bytes.len() + 1);
-            bytes.splice(to..to, copy);
-        }
-        4 => bytes.truncate(at),
-        5 if random.below(50) == 0 => {
-            let filler = vec![u8::try_from(random.below(256)).unwrap(); random.below(MAX_LENGTH)];
-            bytes.splice(at..at, filler);
-        }
-        _ => {
-            let piece = random.pick(&PIECES);
-            bytes.splice(at..at, piece.iter().copied());
-        }
-    }
-}
-
 /// What is true of every header that is taken.
 fn check(header: Header, bytes: &[u8], random: &mut Random) {
     assert!(header.length <= bytes.len() && header.length <= MAX_LENGTH);
@@ -93,7 +66,7 @@ fn a_million_mutated_headers_are_taken_or_refused_and_nothing_in_between() {
     for _ in 0..HEADERS {
         let mut bytes = random.pick(&SEEDS).to_vec();
         for _ in 0..random.below(4) {
-            mutate(&mut bytes, &mut random);
+            random.mutate(&mut bytes, &PIECES, MAX_LENGTH);
         }
         let at = random.below(bytes.len() + 1);
         let early = proxy::parse(&bytes[..at]);

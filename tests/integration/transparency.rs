@@ -50,24 +50,15 @@ fn serve(mut stream: TcpStream, says: &[u8], heard: &Sender<Vec<u8>>) {
     }
 }
 
-fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
-    for _ in 0..random.below(4) {
-        let at = random.below(bytes.len() + 1);
-        match random.below(4) {
-            0 if at < bytes.len() => bytes[at] = u8::try_from(random.below(256)).unwrap(),
-            1 => bytes.truncate(at),
-            2 => {
-                let until = bytes.len().min(at + random.below(40));
-                let copy = bytes[at..until].to_vec();
-                bytes.splice(at..at, copy);
-            }
-            _ => {
-                let filler = vec![u8::try_from(random.below(256)).unwrap(); random.below(20_000)];
-                bytes.splice(at..at, filler);
-            }
-        }
-    }
-}
+/// Pieces that a reader of packets or messages may take for something.
+const PIECES: [&[u8]; 6] = [
+    b"\0",
+    b"\x01\0\0\0\x11",
+    b"\x07\0\0\x02\0\0\0\x02\0\0\0",
+    b"\0\0\0\x08\x04\xd2\x16\x2f",
+    b"R\0\0\0\x08\0\0\0\0",
+    b"Z\0\0\0\x05I",
+];
 
 /// All that one side says.
 fn said(conversation: &Conversation, by: Side) -> Vec<u8> {
@@ -87,8 +78,10 @@ fn converse(protocol: &str, seeds: &[&str], seed: u64) {
         let seed = &seeds[random.below(seeds.len())];
         let (mut from_client, mut from_server) =
             (said(seed, Side::Client), said(seed, Side::Server));
-        mutate(&mut from_client, &mut random);
-        mutate(&mut from_server, &mut random);
+        for _ in 0..random.below(4) {
+            random.mutate(&mut from_client, &PIECES, 20_000);
+            random.mutate(&mut from_server, &PIECES, 20_000);
+        }
         from_client.push(b'.');
         server.says.lock().unwrap().clone_from(&from_server);
         // A probe may have thought little of what it was told.
