@@ -12,7 +12,7 @@ use sessiond::registry::{CloseReason, Registry};
 use super::support::daemon::one_service;
 use super::support::http::connect;
 use super::support::relay::Running;
-use super::support::server::{closed_port, full_backlog};
+use super::support::server::{closed_port, free_port, full_backlog};
 use super::support::{Server, until};
 
 /// A relay before a server that the test plays, a client and the server's end of its connection.
@@ -209,7 +209,7 @@ fn each_address_of_a_name_is_tried_whether_the_one_before_refuses_or_is_silent()
 
 #[test]
 fn a_server_that_is_back_is_found_without_a_client() {
-    let address = closed_port();
+    let address = free_port();
     let running = Running::start(&one_service(address));
     assert_eq!(connect(running.address).read(&mut [0]).unwrap(), 0);
     assert!(!running.registry.topology.servers[0].is_up());

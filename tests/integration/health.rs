@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::support::http::connect;
 use super::support::mariadb::{GREETING, MariaDb, query};
-use super::support::server::{closed_port, full_backlog};
+use super::support::server::{free_port, full_backlog};
 use super::support::{Daemon, PATIENCE, Server, until};
 
 /// Longer than two rounds of probes, and the time that they may take.
@@ -41,7 +41,7 @@ fn until_state(daemon: &Daemon, server: &str, wanted: &str) {
 
 #[test]
 fn without_any_client_a_server_goes_down_and_comes_back() {
-    let address = closed_port();
+    let address = free_port();
     let daemon = Daemon::start(&servers("TCP", &[("server", address.port())]));
     until_state(&daemon, "server", "Down");
     let back = TcpListener::bind(address).unwrap();

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use super::Directory;
 use super::certificate::certificate;
 use super::process::Process;
-use super::server::closed_port;
+use super::server::free_port;
 
 /// What a server says first.
 pub const GREETING: &[u8] =
@@ -51,7 +51,7 @@ impl MariaDb {
         assert!(copied.success());
         // Somebody may take the port before the server does; then another one is tried.
         for _ in 0..5 {
-            let address = closed_port();
+            let address = free_port();
             let process = Process::start(
                 server_program("mariadbd")
                     .arg(format!("--datadir={}", data.display()))

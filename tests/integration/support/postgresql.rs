@@ -13,7 +13,7 @@ use super::Directory;
 use super::certificate::certificate;
 use super::mariadb::is_root;
 use super::process::Process;
-use super::server::closed_port;
+use super::server::free_port;
 
 const PASSWORD: &str = "a password";
 
@@ -54,7 +54,7 @@ impl PostgreSql {
         let options = options(directory.path());
         // Somebody may take the port before the server does; then another one is tried.
         for _ in 0..5 {
-            let address = closed_port();
+            let address = free_port();
             let process = Process::start(
                 server_program("postgres")
                     .arg("-D")

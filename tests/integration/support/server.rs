@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -142,7 +142,17 @@ pub fn full_backlog(place: &str) -> (Server, Vec<TcpStream>) {
     (server, fillers)
 }
 
-/// A port on which nobody listens, for as long as nobody else takes it.
-pub fn closed_port() -> SocketAddr {
+/// A port that is free, for as long as nobody else takes it.
+pub fn free_port() -> SocketAddr {
     Server::new().address()
+}
+
+/// A port on which nobody listens as long as the test's process lives: it is taken.
+pub fn closed_port() -> SocketAddr {
+    use rustix::net::{AddressFamily, SocketAddrV4, SocketType, bind, getsockname, socket};
+    let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&fd, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = SocketAddr::try_from(getsockname(&fd).unwrap()).unwrap();
+    std::mem::forget(fd);
+    address
 }
