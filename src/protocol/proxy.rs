@@ -219,9 +219,14 @@ pub fn version_1(addresses: Option<&Addresses>) -> String {
             ("TCP4", format!("{source} {destination}"))
         }
         (source, destination) => {
+            // An IPv4 address in IPv6 form is in digits and colons like any: the line knows no dots.
             let wide = |address: IpAddr| match address {
-                IpAddr::V4(address) => address.to_ipv6_mapped(),
-                IpAddr::V6(address) => address,
+                IpAddr::V4(address) => {
+                    let [high, middle, low, last] = address.octets();
+                    let pair = |one, other| u16::from_be_bytes([one, other]);
+                    format!("::ffff:{:x}:{:x}", pair(high, middle), pair(low, last))
+                }
+                IpAddr::V6(address) => address.to_string(),
             };
             ("TCP6", format!("{} {}", wide(source), wide(destination)))
         }
@@ -387,7 +392,7 @@ mod tests {
             (
                 "[2001:db8::7]:1",
                 "198.51.100.1:2",
-                "PROXY TCP6 2001:db8::7 ::ffff:198.51.100.1 1 2\r\n",
+                "PROXY TCP6 2001:db8::7 ::ffff:c633:6401 1 2\r\n",
             ),
         ] {
             let addresses = Addresses {

@@ -49,9 +49,7 @@ const PIECES: [&[u8]; 18] = [
 
 /// Changes what is said, or who says it when.
 fn mutate(conversation: &mut Conversation, random: &mut Random) {
-    // The beginning is what matters most.
     let index = random.below(conversation.len());
-    let index = random.below(index + 1);
     match random.below(40) {
         0 if conversation.len() > 1 => {
             conversation.remove(index);

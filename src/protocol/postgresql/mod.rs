@@ -3,10 +3,10 @@
 //! A session's journey, as the PostgreSQL manual tells it (part "Internals",
 //! chapter "Frontend/Backend Protocol", sections "Message Flow" and "Message
 //! Formats"): the client may ask for encryption, and the server answers with one
-//! byte; then the client's [`mod@opening`] names the user and the database, the two
-//! agree on a password, and the server says that it is ready. The [`observer`]
-//! reads along through the server's [`answers`] until then, and no further. A
-//! client that is not let in gets a [`refusal`].
+//! byte; then the client's [opening](mod@opening) names the user and the
+//! database, the two agree on a password, and the server says that it is ready.
+//! The [`observer`] reads along through the server's [`answers`] until then, and
+//! no further. A client that is not let in gets a [`refusal`].
 //!
 //! Nothing here reads what the client sends after its opening: it carries
 //! passwords first, and queries after them.
