@@ -5,9 +5,11 @@
 //! packets on, and from 255 to 0. Taking a line of it for a command would be
 //! wrong, and so would passing over a command.
 //!
-//! Answers are not looked at, they are most of what a session moves. So it is
-//! watched whether one can still be under way when the user changes: it would
-//! be taken for the answer to that.
+//! Of answers, which are most of what a session moves, the heads are counted and
+//! no more. So it is not known where one ends, and a part of it must not be taken
+//! for the answer to a change of user. What helps is that an answer begins with
+//! the number behind its command's, 1 for most, and goes on counting: a packet
+//! with number 1 is a new answer, unless the one before had 0.
 
 use super::packet::{FULL, Head};
 
@@ -22,6 +24,10 @@ const UNANSWERED: [u8; 2] = [0x18, 0x19];
 pub(super) struct Commands {
     before: Before,
     answer: Answer,
+    /// The sequence number of the server's last packet.
+    said: u8,
+    /// The sequence number with which the answer to the last command begins.
+    expected: u8,
 }
 
 /// What the client's last packet was.
@@ -61,16 +67,12 @@ pub(super) enum Kind {
     TangledChange,
 }
 
-/// The server has said what nobody has asked for.
-#[derive(Debug)]
-pub(super) struct Unasked;
-
 impl Commands {
     /// Those of a session whose client has just logged in.
     pub(super) fn after_login() -> Self {
         Self {
-            before: Before::Whole,
             answer: Answer::Begun,
+            ..Self::after_change()
         }
     }
 
@@ -79,6 +81,8 @@ impl Commands {
         Self {
             before: Before::Whole,
             answer: Answer::Settled,
+            said: 1,
+            expected: 1,
         }
     }
 
@@ -95,6 +99,9 @@ impl Commands {
             _ if head.sequence == 255 => Before::Wrapping,
             _ => Before::Whole,
         };
+        if is_command {
+            self.expected = head.sequence.wrapping_add(1);
+        }
         if begins {
             self.command(head)
         } else {
@@ -107,6 +114,8 @@ impl Commands {
         let unanswered = head.first.is_some_and(|first| UNANSWERED.contains(&first));
         self.answer = match owed {
             Answer::Settled | Answer::Begun if unanswered => Answer::Begun,
+            // If this one is not over, its next packet looks like the first of another.
+            Answer::Begun if self.said == 0 => Answer::Tangled,
             Answer::Settled | Answer::Begun => Answer::Owed,
             Answer::Owed if unanswered => Answer::Owed,
             Answer::Owed | Answer::Tangled => Answer::Tangled,
@@ -118,16 +127,20 @@ impl Commands {
         }
     }
 
-    /// Takes note that the server says something.
-    pub(super) fn note_answer(&mut self) -> Result<(), Unasked> {
-        match self.answer {
-            Answer::Settled => Err(Unasked),
-            Answer::Begun | Answer::Owed => {
-                self.answer = Answer::Begun;
-                Ok(())
-            }
-            Answer::Tangled => Ok(()),
-        }
+    /// Whether the server may speak.
+    pub(super) fn is_asked(&self) -> bool {
+        self.answer != Answer::Settled
+    }
+
+    /// Takes note of a packet that the server, which was asked, has begun.
+    pub(super) fn note_answer(&mut self, head: Head) {
+        self.answer = match self.answer {
+            // It goes on with the answer before.
+            Answer::Owed if head.sequence != self.expected => Answer::Tangled,
+            Answer::Owed | Answer::Begun | Answer::Settled => Answer::Begun,
+            Answer::Tangled => Answer::Tangled,
+        };
+        self.said = head.sequence;
     }
 }
 
@@ -154,8 +167,48 @@ mod tests {
         assert_eq!(note(commands, 9, 0, QUERY), Kind::Other);
     }
 
+    /// The server begins its answer, as it should.
     fn answer(commands: &mut Commands) {
-        assert!(commands.note_answer().is_ok());
+        let sequence = commands.expected;
+        say(commands, sequence);
+    }
+
+    /// The server begins a packet.
+    fn say(commands: &mut Commands, sequence: u8) {
+        let head = Head {
+            length: 7,
+            sequence,
+            first: Some(0),
+        };
+        assert!(commands.is_asked());
+        commands.note_answer(head);
+    }
+
+    #[test]
+    fn an_answer_that_goes_on_is_not_taken_for_another() {
+        // 256 packets, so that the next one of the same answer has number 1.
+        let mut commands = Commands::after_login();
+        query(&mut commands);
+        for sequence in (1..=255).chain([0]) {
+            say(&mut commands, sequence);
+        }
+        assert_eq!(change(&mut commands), Kind::TangledChange);
+
+        // A second command, before the first answer is over: what comes next may be either's.
+        let mut commands = Commands::after_login();
+        query(&mut commands);
+        say(&mut commands, 1);
+        query(&mut commands);
+        say(&mut commands, 2);
+        assert_eq!(change(&mut commands), Kind::TangledChange);
+
+        // One more packet, and the next number is none that an answer begins with.
+        let mut commands = Commands::after_login();
+        query(&mut commands);
+        for sequence in (1..=255).chain([0, 1]) {
+            say(&mut commands, sequence);
+        }
+        assert_eq!(change(&mut commands), Kind::Change);
     }
 
     #[test]
@@ -193,6 +246,7 @@ mod tests {
         }
         note(&mut commands, 1, 255, QUERY);
         answer(&mut commands);
+        say(&mut commands, 1);
         assert_eq!(change(&mut commands), Kind::Change);
     }
 
@@ -264,8 +318,7 @@ mod tests {
 
     #[test]
     fn a_server_that_says_more_after_a_change_of_user_has_not_answered_that() {
-        let mut commands = Commands::after_change();
-        assert!(commands.note_answer().is_err());
+        assert!(!Commands::after_change().is_asked());
         for command in [QUERY, CLOSE] {
             let mut commands = Commands::after_change();
             note(&mut commands, 9, 0, command);

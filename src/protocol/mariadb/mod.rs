@@ -10,8 +10,8 @@
 //! ([`commands`]), a few instructions each, until one changes the user: that is
 //! another request, and another exchange.
 //!
-//! The hard thing is to know of which bytes an answer is made, with an eye on
-//! one side only. Where that is in doubt, it is said that nobody knows the
+//! The hard thing is to know which packets an answer is made of, when only their
+//! heads are looked at. Where that is in doubt, it is said that nobody knows the
 //! user: a wrong name would be worse.
 //!
 //! What comes is a matter of bytes, not of reads: the same bytes of both sides
@@ -126,10 +126,7 @@ impl Observer {
             _ if rest.is_empty() => Ok(true),
             (State::Greeting(_), Side::Client)
             | (State::Response(_) | State::Change(_), Side::Server) => Err(Unexpected),
-            (State::Open(commands), Side::Server) => {
-                commands.note_answer().map_err(|_| Unexpected)?;
-                Ok(false)
-            }
+            (State::Open(commands), Side::Server) if !commands.is_asked() => Err(Unexpected),
             _ => Ok(true),
         }
     }
@@ -156,9 +153,13 @@ impl Observer {
                 let in_turn = other.is_between() && exchange.take(side, head).is_some();
                 in_turn.then_some(()).ok_or(Unexpected)
             }
+            State::Open(commands) if side == Side::Server => {
+                commands.note_answer(head);
+                Ok(())
+            }
             State::Open(commands) => match commands.note(head) {
                 Kind::Other => Ok(()),
-                Kind::Change if head.length < FULL => {
+                Kind::Change if head.length < FULL && self.server.is_between() => {
                     let mut gathered = Vec::new();
                     let fits = gather(&mut gathered, head, 0, MAX_HELD).is_ok();
                     self.state = State::Change(fits.then_some(gathered));
