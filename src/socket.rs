@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -187,6 +187,20 @@ fn stream(address: SocketAddr) -> Result<OwnedFd, Errno> {
     socket_with(family, SocketType::STREAM, FLAGS, None)
 }
 
+/// Whether this machine has an address from which that one could be reached:
+/// otherwise a connect fails with EADDRNOTAVAIL, as it does for want of a free port.
+#[must_use]
+pub fn has_source_for(address: SocketAddr) -> bool {
+    // Nothing is sent by connecting a socket for datagrams.
+    let unspecified: IpAddr = if address.is_ipv6() {
+        Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    };
+    let probe = UdpSocket::bind((unspecified, 0)).and_then(|probe| probe.connect(address));
+    probe.is_ok()
+}
+
 /// Begins to connect. The socket is writable when it is connected, and
 /// [`connect_result`] says how it went.
 pub fn begin_connect(address: SocketAddr) -> Result<OwnedFd, Errno> {
@@ -194,6 +208,8 @@ pub fn begin_connect(address: SocketAddr) -> Result<OwnedFd, Errno> {
     sockopt::set_tcp_nodelay(&fd, true)?;
     match connect(&fd, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(fd),
+        // No port is free for our end, which says nothing about the other.
+        Err(Errno::ADDRNOTAVAIL) if has_source_for(address) => Err(Errno::NOBUFS),
         Err(errno) => Err(errno),
     }
 }
@@ -303,10 +319,9 @@ pub fn end_stream(fd: impl AsFd) -> Result<(), Errno> {
 /// Whether an error means that this machine, not the other end, has run out of something.
 #[must_use]
 pub fn is_shortage(errno: Errno) -> bool {
-    // The last one is what a connect says that finds no free port for our end.
     matches!(
         errno,
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM
     )
 }
 

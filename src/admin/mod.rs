@@ -156,6 +156,7 @@ impl Admin {
             registry: Arc::clone(&self.registry),
             began: Instant::now(),
             hosts: Hosts::new(self.registry.started),
+            waiting: Streams::default(),
         };
         let hosts = context.hosts.clone();
         self.start_with(move |access, asked| answer(access, asked, &context), hosts)
@@ -292,17 +293,18 @@ fn respond(
 
 /// Sends an answer: a short one as far as the socket takes it, a long one from
 /// a thread of its own.
-fn send(reply: Reply, client: &Arc<Client>, head_alone: bool, streams: &Streams) {
+fn send(mut reply: Reply, client: &Arc<Client>, head_alone: bool, streams: &Streams) {
     let framing = client.framing();
     // Whoever guesses at tokens must connect again for each guess.
     if reply.needs_close(framing) || reply.is_unauthorized() {
         client.close_after_answer();
     }
+    let place = reply.take_place();
     let (mut head, body) = reply.into_parts(SystemTime::now(), client.keeps_alive(), framing);
     let now = Instant::now();
     match body {
         Body::Begun(begin, rest) if !head_alone => {
-            if let Some(place) = streams.place() {
+            if let Some(place) = place.or_else(|| streams.place()) {
                 client.begin_stream(now);
                 Stream {
                     head,

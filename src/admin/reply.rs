@@ -12,6 +12,7 @@ use httpdate::HttpDate;
 use super::negotiation::MediaType;
 use super::precondition::Validators;
 use super::refusal::Refusal;
+use super::stream::Place;
 use crate::jsonapi::{ErrorObject, Layout};
 
 /// How long a part of a document gets before it is sent. A document of one
@@ -26,6 +27,8 @@ pub(super) struct Reply {
     /// What the client may come back with.
     validators: Option<Validators>,
     body: Body,
+    /// The thread's place that it has already, where it needs one.
+    place: Option<Place>,
 }
 
 /// What follows the head.
@@ -67,6 +70,7 @@ impl Reply {
             media_type: MediaType::JsonApi,
             validators: None,
             body,
+            place: None,
         }
     }
 
@@ -87,6 +91,19 @@ impl Reply {
     /// 200 with a document whose beginning takes long already.
     pub(super) fn later(pieces: Pieces) -> Self {
         Self::new((200, "OK"), Body::Begun(String::new(), pieces))
+    }
+
+    /// 200 with a document that has to wait for something, on a thread for that.
+    pub(super) fn waiting(pieces: Pieces, place: Place) -> Self {
+        Self {
+            place: Some(place),
+            ..Self::later(pieces)
+        }
+    }
+
+    /// The thread's place that it has already.
+    pub(super) fn take_place(&mut self) -> Option<Place> {
+        self.place.take()
     }
 
     /// 304: the client has the document already.

@@ -14,7 +14,7 @@ use super::reply::{Framing, Piece, Pieces};
 /// and two pieces; a reader that is slow can keep one for a minute.
 const MAX_STREAMS: usize = 4;
 
-/// The threads that send long answers.
+/// The threads that send long answers, or those that wait for something first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Streams {
     count: Arc<AtomicUsize>,

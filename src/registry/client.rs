@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ pub struct Client {
     /// Milliseconds from `opened` to the last byte.
     last_io: AtomicU64,
     pub(super) traffic: Traffic,
+    /// Whether the client has said something, to a server or to us.
+    heard: AtomicBool,
     activity: Activity,
     data_plane_memory: AtomicUsize,
     connections: Mutex<Vec<BackendConnection>>,
@@ -94,6 +96,7 @@ impl Client {
             closed: OnceLock::new(),
             last_io: AtomicU64::new(0),
             traffic: Traffic::default(),
+            heard: AtomicBool::new(false),
             activity: Activity::default(),
             data_plane_memory: AtomicUsize::new(0),
             connections: Mutex::default(),
@@ -118,6 +121,16 @@ impl Client {
     #[must_use]
     pub fn encryption(&self) -> Option<Encryption> {
         lock(&self.told).encryption
+    }
+
+    /// Whether it has said nothing, neither to a server nor to us.
+    pub(super) fn is_silent(&self) -> bool {
+        self.traffic.from_clients() == 0 && !self.heard.load(Relaxed)
+    }
+
+    /// Notes that the client has said something that goes to no server.
+    pub fn note_heard(&self) {
+        self.heard.store(true, Relaxed);
     }
 
     pub(super) fn set_source(&self, source: SocketAddr) {

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::client::Client;
 use super::session::{Session, SessionId};
 
 /// A client that stays for a shorter time than this and sends nothing is a health check.
@@ -42,10 +43,8 @@ impl History {
     /// Adds a session that a client had and that was `alive` so long. What
     /// falls off the end for it is returned, to be dropped where nobody waits.
     pub(super) fn add(&mut self, session: Arc<Session>, alive: Duration) -> Option<Arc<Session>> {
-        let sent = session
-            .client()
-            .map_or(0, |client| client.traffic().from_clients());
-        let is_check = sent == 0 && alive < CHECK_TIME;
+        let is_silent = session.client().is_some_and(Client::is_silent);
+        let is_check = is_silent && alive < CHECK_TIME;
         let mut fallen = None;
         if self.sessions.len() + self.checks.len() >= self.limit {
             fallen = self.checks.pop_front();

@@ -164,6 +164,11 @@ impl Acceptor {
         }
     }
 
+    /// How many sessions there may be.
+    pub(super) fn sessions_at_most(&self) -> usize {
+        self.sessions_at_most
+    }
+
     /// Clients have arrived.
     pub(super) fn event(&mut self, index: usize) {
         self.open[index].ready = true;

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::Relay;
 use super::limits::LOGIN_LIMIT;
-use super::session::{Backend, Refused, Search};
+use super::session::{Backend, Refused, Search, Session};
 use crate::config::Protocol;
 use crate::protocol::postgresql::{self, Kind};
 use crate::protocol::{Refusal, mariadb, proxy};
@@ -25,8 +25,12 @@ use crate::registry::{Client, CloseReason, SessionState};
 use crate::socket;
 
 /// How often a client may ask for encryption before it says who it is: once
-/// for each kind there is, and once more.
-const ENCRYPTION_REQUESTS: usize = 3;
+/// for each kind there is.
+const ENCRYPTION_REQUESTS: usize = 2;
+
+/// How many clients may be waited for at a time, to be told that they are refused;
+/// and at most a quarter of all sessions. Further ones are closed without a word.
+const REFUSED_AT_MOST: usize = 64;
 
 /// The longest start of a PostgreSQL session: the server's own limit is 10,000.
 const LONGEST_OPENING: usize = 16 * 1024;
@@ -75,6 +79,9 @@ impl Relay {
             Err(Errno::AGAIN) => return,
             Err(_) => return self.close(slot, CloseReason::ClientReset),
         };
+        if let Some(client) = session.record.client() {
+            client.note_heard();
+        }
         match proxy::parse(&buffer[..length]) {
             Ok(Some(header)) => {
                 // It was there a moment ago.
@@ -132,8 +139,16 @@ impl Relay {
                 self.close(slot, reason);
             }
             Protocol::PostgreSql => {
-                let answer = postgresql::refuse(refusal);
-                session.backend = Backend::Refused(Box::new(Refused { answer, reason }));
+                let most = (self.acceptor.sessions_at_most() / 4).clamp(1, REFUSED_AT_MOST);
+                if self.refused >= most {
+                    return self.close(slot, reason);
+                }
+                self.refused += 1;
+                session.backend = Backend::Refused(Box::new(Refused {
+                    answer: postgresql::refuse(refusal),
+                    reason,
+                    encryption_requests: ENCRYPTION_REQUESTS,
+                }));
                 session
                     .record
                     .set_state(SessionState::Stopping, SystemTime::now());
@@ -158,39 +173,50 @@ impl Relay {
 
     /// Reads what a client of PostgreSQL wants, and answers it.
     fn answer_refused(&mut self, slot: usize, ends: bool) {
-        for _ in 0..=ENCRYPTION_REQUESTS {
-            let Some(session) = &self.sessions[slot] else {
+        loop {
+            let Some(session) = &mut self.sessions[slot] else {
                 return;
             };
-            let Backend::Refused(refused) = &session.backend else {
+            let Session {
+                backend: Backend::Refused(refused),
+                record,
+                client,
+                ..
+            } = session
+            else {
                 return;
             };
             let reason = refused.reason;
             let mut buffer = [0; LONGEST_OPENING];
-            let length = match socket::peek(session.client(), &mut buffer) {
+            let length = match socket::peek(&*client, &mut buffer) {
                 Err(Errno::AGAIN) => return,
                 Ok(0) | Err(_) => return self.close(slot, reason),
                 Ok(length) => length,
             };
+            if let Some(client) = record.client() {
+                client.note_heard();
+            }
             let opening = match postgresql::opening(&buffer[..length]) {
                 Ok(None) if !ends && length < LONGEST_OPENING => return,
                 Ok(Some(opening)) => opening,
                 Ok(None) | Err(_) => return self.close(slot, reason),
             };
             // It was there a moment ago.
-            let _ = socket::discard(session.client(), &mut buffer[..opening.length]);
+            let _ = socket::discard(&*client, &mut buffer[..opening.length]);
             match opening.kind {
-                // Whoever is gone need not be told.
-                Kind::EncryptionRequest(_) => _ = socket::write(session.client(), b"N"),
+                Kind::EncryptionRequest(_) if refused.encryption_requests > 0 => {
+                    refused.encryption_requests -= 1;
+                    // Whoever is gone need not be told.
+                    let _ = socket::write(&*client, b"N");
+                }
                 Kind::Startup => {
-                    let answer = refused.answer.clone();
+                    let answer = std::mem::take(&mut refused.answer);
                     self.tell(slot, &answer);
                     return self.close(slot, reason);
                 }
-                Kind::Cancel => return self.close(slot, reason),
+                Kind::EncryptionRequest(_) | Kind::Cancel => return self.close(slot, reason),
             }
         }
-        self.close(slot, CloseReason::ProtocolError);
     }
 
     /// Sends a client its last word. A fresh socket takes it whole.

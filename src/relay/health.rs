@@ -28,7 +28,10 @@ use crate::socket;
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// More of a greeting than that is none: they have about a hundred bytes.
-const LONGEST_GREETING: usize = 1024;
+const LONGEST_GREETING: usize = 2048;
+
+/// Why a server is down that hangs.
+const NO_ANSWER: &str = "no answer to a probe";
 
 /// The probes of all servers.
 pub(super) struct Health {
@@ -52,6 +55,8 @@ struct Probe {
     stage: Stage,
     /// When the next address has its turn.
     until: Instant,
+    /// When the last one has had its turn.
+    end: Instant,
 }
 
 /// What a probe waits for.
@@ -119,7 +124,7 @@ impl Health {
                 .as_ref()
                 .is_some_and(|probe| probe.until <= now)
             {
-                watched.next_address("no answer to a probe", index, events, now);
+                watched.next_address(NO_ANSWER, index, events, now);
             }
         }
         if self.due > now {
@@ -127,6 +132,7 @@ impl Health {
         }
         self.due = now + PROBE_INTERVAL;
         for (index, watched) in self.watched.iter_mut().enumerate() {
+            watched.give_up();
             watched.begin(index, events, now);
         }
     }
@@ -184,7 +190,16 @@ impl Watched {
                 Connected::No("no address of its name is known".to_owned()),
             );
         }
-        self.connect(addresses, index, events, now);
+        self.connect(addresses, index, events, now, now + PROBE_INTERVAL);
+    }
+
+    /// The time of the probe is over, whichever address has its turn.
+    fn give_up(&mut self) {
+        if let Some(probe) = self.probe.take()
+            && probe.stage != Stage::Leave
+        {
+            note(&self.server, Connected::No(NO_ANSWER.to_owned()));
+        }
     }
 
     /// The address of the probe is none; the next one is tried, or the server is down.
@@ -198,7 +213,7 @@ impl Watched {
         if probe.addresses.len() == 0 {
             note(&self.server, Connected::No(cause.to_owned()));
         } else {
-            self.connect(probe.addresses, index, events, now);
+            self.connect(probe.addresses, index, events, now, probe.end);
         }
     }
 
@@ -209,19 +224,22 @@ impl Watched {
         index: usize,
         events: &mio::Registry,
         now: Instant,
+        end: Instant,
     ) {
         let token = Source::Probe(index).token();
-        // Each address gets its part of the time, so that the last is through before the next round.
-        let count = u32::try_from(self.server.addresses().len().max(1)).unwrap_or(u32::MAX);
         while let Some(address) = addresses.next() {
             match watched_connect(address, token, events) {
                 Ok(socket) => {
+                    // Each address gets its part of what is left.
+                    let left = u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
+                    let time = end.saturating_duration_since(now) / left;
                     self.probe = Some(Probe {
                         addresses,
                         address,
                         socket,
                         stage: Stage::Connect,
-                        until: now + PROBE_INTERVAL / count,
+                        until: now + time,
+                        end,
                     });
                     return;
                 }
@@ -253,6 +271,8 @@ impl Probe {
     fn progress(&mut self, event: &Event, server: &Server, greets: bool) -> Progress {
         if self.stage == Stage::Connect {
             match socket::connect_result(&self.socket, self.address) {
+                // It accepted the connection, and had no use for it.
+                Err(Errno::CONNRESET) if !greets => return Progress::Answered,
                 Err(errno) => return Progress::Failed(errno.to_string()),
                 Ok(_) if !event.is_writable() => return Progress::Waits,
                 Ok(_) => self.stage = Stage::Greeting,

@@ -66,6 +66,8 @@ pub struct Relay {
     deadlines: Deadlines,
     health: Health,
     scratch: Scratch,
+    /// How many clients are to be told that they are refused.
+    refused: usize,
     /// Whether the log knows that this machine has run out of something that
     /// connections to servers need.
     shortage_told: bool,
@@ -111,6 +113,7 @@ impl Relay {
             deadlines: Deadlines::default(),
             health,
             scratch: Scratch::new(),
+            refused: 0,
             shortage_told: false,
             now: Instant::now(),
         })
@@ -289,6 +292,9 @@ impl Relay {
             self.queue.retain(|queued| *queued != slot);
         }
         session.release(&mut self.scratch);
+        if matches!(session.backend, Backend::Refused(_)) {
+            self.refused -= 1;
+        }
         let record = Arc::clone(&session.record);
         let now = SystemTime::now();
         record.set_state(SessionState::Stopping, now);

@@ -123,6 +123,11 @@ impl Relay {
                 attempt.socket = Some((socket, address));
                 return false;
             }
+            // It had accepted the connection: that is no server that is down.
+            Err(Errno::CONNRESET) => {
+                self.close(slot, CloseReason::ServerLost);
+                return false;
+            }
             Err(errno) => self.address_failed(slot, &errno.to_string()),
         }
         self.connect_next(slot);

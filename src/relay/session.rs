@@ -22,7 +22,7 @@ use crate::socket;
 /// A session as the relay has it.
 pub(super) struct Session {
     pub(super) record: Arc<registry::Session>,
-    client: OwnedFd,
+    pub(super) client: OwnedFd,
     client_to_server: Pipe,
     server_to_client: Pipe,
     pub(super) backend: Backend,
@@ -66,6 +66,8 @@ pub(super) struct Search {
 pub(super) struct Refused {
     pub(super) answer: Vec<u8>,
     pub(super) reason: CloseReason,
+    /// How often it may still ask for encryption.
+    pub(super) encryption_requests: usize,
 }
 
 /// One server being tried, one address after the other.

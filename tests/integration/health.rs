@@ -1,11 +1,16 @@
 //! Which servers are up, found out by probes that hold nobody up.
 
 use std::io::Read;
-use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use sessiond::config::Config;
+use sessiond::registry::Registry;
 
 use super::support::http::connect;
 use super::support::mariadb::{GREETING, MariaDb, query};
+use super::support::relay::Running;
 use super::support::server::{free_port, full_backlog};
 use super::support::{Daemon, PATIENCE, Server, until};
 
@@ -198,5 +203,55 @@ fn servers_that_hang_or_talk_nonsense_go_down_and_hold_up_nobody() {
         assert!(begin.elapsed() < Duration::from_secs(1));
         assert_eq!(state(&daemon, "good"), "Running");
         assert_eq!(state(&daemon, "silent"), "Down");
+    }
+}
+
+#[test]
+fn a_server_of_which_all_addresses_hang_is_down_within_two_rounds() {
+    let first = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = first.local_addr().unwrap().port();
+    let addresses: Vec<IpAddr> = (1..=8)
+        .map(|last| IpAddr::from([127, 0, 0, last]))
+        .collect();
+    let silent: Vec<TcpListener> = addresses[1..]
+        .iter()
+        .map(|address| TcpListener::bind((*address, port)).unwrap())
+        .collect();
+    let text = servers("MariaDBClient", &[("server", port)]);
+    // A name that no resolver knows keeps the addresses that it is given.
+    let text = text.replacen("address=127.0.0.1", "address=db.invalid", 1);
+    let config = Config::parse("test", text.as_bytes()).unwrap();
+    let registry = Arc::new(Registry::new(&config, SystemTime::now()));
+    registry.topology.servers[0].set_addresses(&addresses);
+    let running = Running::run(registry);
+    let begin = Instant::now();
+    until("a server that is down", || {
+        (!running.registry.topology.servers[0].is_up()).then_some(())
+    });
+    assert!(begin.elapsed() < ROUNDS, "{:?}", begin.elapsed());
+    running.stop();
+    drop((first, silent));
+}
+
+#[test]
+fn a_server_that_resets_a_connection_is_not_down() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let daemon = Daemon::start(&servers(
+        "TCP",
+        &[("server", listener.local_addr().unwrap().port())],
+    ));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            // Nothing lingers, so the end is a reset (socket(7)).
+            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+        }
+    });
+    for number in 0..200 {
+        let mut client = connect(daemon.listener("listener"));
+        // Its own connection may end in order or not.
+        let _ = client.read(&mut [0]);
+        let ended = daemon.ended(&(2 + number).to_string());
+        assert_eq!(ended.text("/data/attributes/close_reason"), "server lost");
+        assert_eq!(state(&daemon, "server"), "Running");
     }
 }

@@ -233,3 +233,47 @@ fn a_refused_client_that_says_nothing_takes_nobodys_place() {
     let mut behind = server.accept(&daemon);
     behind.read_exact(&mut [0; STARTUP.len()]).unwrap();
 }
+
+#[test]
+fn a_refused_client_that_has_said_something_is_no_health_check() {
+    let config = one_service(closed_port()).replace("protocol=TCP", "protocol=PostgreSQLClient");
+    let daemon = Daemon::start(&format!("admin_history=2\n{config}"));
+    for _ in 0..3 {
+        let mut client = connect(daemon.listener("listener"));
+        client.write_all(STARTUP).unwrap();
+        client.read_to_end(&mut Vec::new()).unwrap();
+        daemon.client_sessions_until(0);
+    }
+    for _ in 0..10 {
+        drop(connect(daemon.listener("listener")));
+    }
+    daemon.client_sessions_until(0);
+    let closed = daemon.get("/v1/sessions?state=closed").elements("/data");
+    let ids: Vec<String> = closed.iter().map(|row| row.text("/id")).collect();
+    assert_eq!(ids, ["3", "4"]);
+}
+
+#[test]
+fn refused_clients_that_say_nothing_do_not_take_the_sessions_of_others() {
+    let (echo, _) = Server::new().echo();
+    let config = one_service(closed_port()).replace("protocol=TCP", "protocol=PostgreSQLClient");
+    let other = one_service(echo)
+        .replace("[server]", "[other-server]")
+        .replace("[service]", "[other-service]")
+        .replace("[listener]", "[other]")
+        .replace("servers=server", "servers=other-server")
+        .replace("service=service", "service=other-service");
+    let daemon = Daemon::start_limited(&format!("{config}{other}"), 80);
+    let _silent: Vec<TcpStream> = (0..60)
+        .map(|_| connect(daemon.listener("listener")))
+        .collect();
+    let begin = Instant::now();
+    let mut client = connect(daemon.listener("other"));
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    assert!(
+        begin.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begin.elapsed()
+    );
+}

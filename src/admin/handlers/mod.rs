@@ -18,12 +18,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::hosts::{Completeness, Hosts};
+use super::hosts::{Completeness, Hosts, Names};
 use super::negotiation::MediaType;
 use super::precondition::Validators;
 use super::refusal::Refusal;
 use super::reply::{PIECE, Piece, Pieces, Reply};
 use super::route::{Kind, Route};
+use super::stream::Streams;
 use crate::jsonapi::{
     Accepts, Lifetime, Query, Resource, Selection, View, Writer, begin_collection, document,
     end_collection, select, write_row,
@@ -41,6 +42,8 @@ pub(super) struct Context {
     pub(super) began: Instant,
     /// The names of clients' hosts.
     pub(super) hosts: Hosts,
+    /// The threads on which requests wait for names.
+    pub(super) waiting: Streams,
 }
 
 /// Something that there is.
@@ -180,17 +183,27 @@ impl Context {
         if !query.host_names {
             return collection(rows, query, view);
         }
-        if rows.len() <= ROWS_AT_ONCE {
-            let (hosts, completeness) = self.hosts.known(&addresses(&rows));
-            if completeness == Completeness::Whole {
-                return collection(rows, query, View { hosts, ..view });
-            }
+        // To look at many rows takes long already.
+        let (known, completeness) = if rows.len() > ROWS_AT_ONCE {
+            (Names::new(), Completeness::Partial)
+        } else {
+            self.hosts.known(&addresses(&rows))
+        };
+        if completeness == Completeness::Partial
+            && let Some(place) = self.waiting.place()
+        {
+            let hosts = self.hosts.clone();
+            let pieces = when_asked(move || {
+                let hosts = hosts.awaited(&addresses(&rows));
+                Box::new(pieces(rows, query, View { hosts, ..view }))
+            });
+            return Reply::waiting(pieces, place);
         }
-        let hosts = self.hosts.clone();
-        Reply::later(when_asked(move || {
-            let hosts = hosts.awaited(&addresses(&rows));
-            Box::new(pieces(rows, query, View { hosts, ..view }))
-        }))
+        let view = View {
+            hosts: known,
+            ..view
+        };
+        collection(rows, query, view)
     }
 
     fn session(&self, session: Arc<Session>, query: Query, view: View) -> Reply {
@@ -200,18 +213,21 @@ impl Context {
         }
         let address = addresses(std::slice::from_ref(&session));
         let (hosts, completeness) = self.hosts.known(&address);
-        if completeness == Completeness::Whole {
-            let view = View { hosts, ..view };
-            return Reply::document(document(&session, &id, &query, &view));
+        if completeness == Completeness::Partial
+            && let Some(place) = self.waiting.place()
+        {
+            let hosts = self.hosts.clone();
+            let pieces = Box::new(move || {
+                let view = View {
+                    hosts: hosts.awaited(&address),
+                    ..view.clone()
+                };
+                Piece::Last(document(&session, &id, &query, &view))
+            });
+            return Reply::waiting(pieces, place);
         }
-        let hosts = self.hosts.clone();
-        Reply::later(Box::new(move || {
-            let view = View {
-                hosts: hosts.awaited(&address),
-                ..view.clone()
-            };
-            Piece::Last(document(&session, &id, &query, &view))
-        }))
+        let view = View { hosts, ..view };
+        Reply::document(document(&session, &id, &query, &view))
     }
 
     /// What a client can know of something, where names of hosts belong to it or not.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::relationship;
 use crate::admin::reply::asctime;
 use crate::jsonapi::{Emit, Resource, View, write_object};
-use crate::registry::{BackendConnection, Client, Encryption, Login, Session};
+use crate::registry::{BackendConnection, Client, Encryption, Login, Session, SessionState};
 
 impl Resource for Arc<Session> {
     const TYPE: &'static str = "sessions";
@@ -27,12 +27,17 @@ impl Resource for Arc<Session> {
             out.end_object();
         };
         let attributes = |out: &mut E| {
-            out.member("state", self.state().as_str());
+            let ending = self.ending();
+            let state = match ending {
+                Some(_) => SessionState::Freed,
+                None => self.state(),
+            };
+            out.member("state", state.as_str());
             out.member("connected", &asctime(self.connected()));
             if let Some(client) = self.client() {
                 write_client(out, self, client, view);
             }
-            if let Some(ending) = self.ending() {
+            if let Some(ending) = ending {
                 out.member("closed", &asctime(ending.time));
                 out.member("close_reason", ending.reason.as_str());
             }

@@ -120,7 +120,8 @@ impl Asked {
             database,
             attributes,
         } = places;
-        if user.len() > MAX_NAME || database.len() > MAX_NAME {
+        let is_long = |place: &Range<usize>| text_length(&packet[place.clone()]) > MAX_NAME;
+        if is_long(&user) || is_long(&database) {
             return None;
         }
         let (user_length, database_length) = (user.len(), database.len());
@@ -152,6 +153,15 @@ impl Asked {
     pub(super) fn memory(&self) -> usize {
         self.kept.capacity()
     }
+}
+
+/// How long bytes are as a text: each that is not UTF-8 is replaced by three.
+fn text_length(bytes: &[u8]) -> usize {
+    let replaced = |chunk: std::str::Utf8Chunk<'_>| {
+        let replacement = if chunk.invalid().is_empty() { 0 } else { 3 };
+        chunk.valid().len() + replacement
+    };
+    bytes.utf8_chunks().map(replaced).sum()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -200,7 +210,8 @@ fn read_attributes(bytes: &[u8]) -> Vec<(String, String)> {
         if attributes.len() == MAX_ATTRIBUTE_COUNT {
             break;
         }
-        let left = room.checked_sub(name.len() + value.len());
+        let length = text_length(&bytes[name.clone()]) + text_length(&bytes[value.clone()]);
+        let left = room.checked_sub(length);
         if let Some(left) = left {
             room = left;
             attributes.push((text(&bytes[name]), text(&bytes[value])));
@@ -311,6 +322,22 @@ mod tests {
         assert!(read(database, &[&name(MAX_NAME), b"\0", &name(MAX_NAME)]).is_some());
         assert_eq!(read(database, &[&name(MAX_NAME + 1), b"\0shop\0"]), None);
         assert_eq!(read(database, &[b"ann\0\0", &name(MAX_NAME + 1)]), None);
+    }
+
+    #[test]
+    fn a_name_is_as_long_as_it_is_shown() {
+        for bytes in [
+            &b"ann"[..],
+            "\u{e9}".as_bytes(),
+            b"\xff\xfe",
+            b"a\xe9b\xe2\x82",
+            b"",
+        ] {
+            assert_eq!(text_length(bytes), text(bytes).len());
+        }
+        let name = |length| [vec![0xff; length], vec![0]].concat();
+        assert!(read(SECURE, &[&name(MAX_NAME / 3), b"\0"]).is_some());
+        assert_eq!(read(SECURE, &[&name(MAX_NAME / 3 + 1), b"\0"]), None);
     }
 
     #[test]

@@ -112,6 +112,7 @@ pub fn opening(bytes: &[u8]) -> Result<Option<Opening>, Unexpected> {
 pub(super) fn login(message: &[u8]) -> Option<Login> {
     let mut rest = message.get(HEAD..)?;
     let (mut user, mut database, mut application) = (None, None, None);
+    let mut has_database = true;
     loop {
         let (name, after) = string(rest)?;
         if name.is_empty() {
@@ -127,6 +128,9 @@ pub(super) fn login(message: &[u8]) -> Option<Login> {
         match name {
             b"user" => user = Some(kept(value, MAX_NAME)?).filter(|name| !name.is_empty()),
             b"database" => database = Some(kept(value, MAX_NAME)?).filter(|name| !name.is_empty()),
+            // A replica's connection belongs to no database, unless it says so (manual,
+            // section "Streaming Replication Protocol").
+            b"replication" => has_database = !is_true(value),
             // A setting, whose name may be written in either case.
             name if name.eq_ignore_ascii_case(APPLICATION_NAME.as_bytes()) => {
                 application = kept(value, MAX_ATTRIBUTES - APPLICATION_NAME.len());
@@ -135,14 +139,23 @@ pub(super) fn login(message: &[u8]) -> Option<Login> {
         }
     }
     let user = user?;
+    let database = has_database.then(|| database.unwrap_or_else(|| user.clone()));
     Some(Login {
-        database: Some(database.unwrap_or_else(|| user.clone())),
+        database,
         user,
         attributes: application
             .map(|value| (APPLICATION_NAME.to_owned(), value))
             .into_iter()
             .collect(),
     })
+}
+
+/// A boolean of the server's, of which any beginning will do that is no other's.
+fn is_true(value: &[u8]) -> bool {
+    let value = value.to_ascii_lowercase();
+    let begins =
+        |word: &str, least: usize| value.len() >= least && word.as_bytes().starts_with(&value);
+    begins("true", 1) || begins("yes", 1) || begins("on", 2) || value == b"1"
 }
 
 /// The one parameter that says what the client is.
@@ -173,6 +186,28 @@ mod tests {
 
     fn startup(parameters: &[u8]) -> Option<Login> {
         login(&message(0x3_0000, parameters))
+    }
+
+    #[test]
+    fn a_replica_has_no_database_unless_it_says_so() {
+        for (value, expected) in [
+            ("true", None),
+            ("On", None),
+            ("t", None),
+            ("1", None),
+            ("database", Some("shop")),
+            ("off", Some("shop")),
+            ("o", Some("shop")),
+            ("", Some("shop")),
+        ] {
+            let parameters = format!("user\0ann\0database\0shop\0replication\0{value}\0\0");
+            let message = [&[0; HEAD], parameters.as_bytes()].concat();
+            assert_eq!(
+                login(&message).unwrap().database.as_deref(),
+                expected,
+                "{value}"
+            );
+        }
     }
 
     #[test]
