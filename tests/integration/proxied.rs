@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::support::daemon::one_service;
 use super::support::http::connect;
 use super::support::mariadb::{MariaDb, client, query};
+use super::support::server::tcp_socket;
 use super::support::{Daemon, Directory, Server, until};
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 3306\r\n";
@@ -192,8 +193,8 @@ fn a_server_that_wants_to_know_is_told_who_the_client_is() {
 
 /// Connects from an address of this machine.
 fn from(address: &str, port: u16) -> TcpStream {
-    use rustix::net::{AddressFamily, SocketAddrV4, SocketType, bind, connect, socket};
-    let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    use rustix::net::{SocketAddrV4, bind, connect};
+    let fd = tcp_socket();
     bind(&fd, &SocketAddrV4::new(address.parse().unwrap(), 0)).unwrap();
     connect(&fd, &SocketAddrV4::new("127.0.0.1".parse().unwrap(), port)).unwrap();
     TcpStream::from(fd)

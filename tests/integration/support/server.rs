@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -142,6 +143,13 @@ pub fn full_backlog(place: &str) -> (Server, Vec<TcpStream>) {
     (server, fillers)
 }
 
+/// A socket that programs which are started do not inherit.
+pub fn tcp_socket() -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let (family, flags) = (AddressFamily::INET, SocketFlags::CLOEXEC);
+    socket_with(family, SocketType::STREAM, flags, None).unwrap()
+}
+
 /// A port that is free, for as long as nobody else takes it.
 pub fn free_port() -> SocketAddr {
     Server::new().address()
@@ -149,8 +157,8 @@ pub fn free_port() -> SocketAddr {
 
 /// A port on which nobody listens as long as the test's process lives: it is taken.
 pub fn closed_port() -> SocketAddr {
-    use rustix::net::{AddressFamily, SocketAddrV4, SocketType, bind, getsockname, socket};
-    let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    use rustix::net::{bind, getsockname};
+    let fd = tcp_socket();
     bind(&fd, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = SocketAddr::try_from(getsockname(&fd).unwrap()).unwrap();
     std::mem::forget(fd);
