@@ -20,6 +20,8 @@ pub struct Client {
     peer: Option<SocketAddr>,
     opened: Instant,
     closed: OnceLock<Instant>,
+    /// When the client ended its stream.
+    left: OnceLock<Instant>,
     /// Milliseconds from `opened` to the last byte.
     last_io: AtomicU64,
     pub(super) traffic: Traffic,
@@ -94,6 +96,7 @@ impl Client {
             peer,
             opened: now,
             closed: OnceLock::new(),
+            left: OnceLock::new(),
             last_io: AtomicU64::new(0),
             traffic: Traffic::default(),
             heard: AtomicBool::new(false),
@@ -121,6 +124,18 @@ impl Client {
     #[must_use]
     pub fn encryption(&self) -> Option<Encryption> {
         lock(&self.told).encryption
+    }
+
+    /// How long the client stayed, which may be shorter than its session.
+    pub(super) fn stayed(&self, now: Instant) -> Duration {
+        let until = self.left.get().copied().unwrap_or(now);
+        until.saturating_duration_since(self.opened)
+    }
+
+    /// Notes that the client has ended its stream.
+    pub fn note_left(&self, now: Instant) {
+        // The first time counts.
+        let _ = self.left.set(now);
     }
 
     /// Whether it has said nothing, neither to a server nor to us.

@@ -40,11 +40,11 @@ impl History {
         }
     }
 
-    /// Adds a session that a client had and that was `alive` so long. What
+    /// Adds the session of a client that `stayed` so long. What
     /// falls off the end for it is returned, to be dropped where nobody waits.
-    pub(super) fn add(&mut self, session: Arc<Session>, alive: Duration) -> Option<Arc<Session>> {
+    pub(super) fn add(&mut self, session: Arc<Session>, stayed: Duration) -> Option<Arc<Session>> {
         let is_silent = session.client().is_some_and(Client::is_silent);
-        let is_check = is_silent && alive < CHECK_TIME;
+        let is_check = is_silent && stayed < CHECK_TIME;
         let mut fallen = None;
         if self.sessions.len() + self.checks.len() >= self.limit {
             fallen = self.checks.pop_front();

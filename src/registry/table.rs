@@ -103,8 +103,8 @@ impl SessionTable {
         let mut fallen = None;
         if let Some(client) = session.client() {
             session.service().count_closed(reason);
-            let alive = client.alive(now);
-            fallen = inner.history.add(session, alive);
+            let stayed = client.stayed(now);
+            fallen = inner.history.add(session, stayed);
         }
         self.changes.note(closed);
         drop(inner);

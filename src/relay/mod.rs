@@ -204,8 +204,11 @@ impl Relay {
         }
     }
 
+    /// An event of a client's socket. Its slot may be free already: while another
+    /// thread starts a program, the system has a second hold on every socket for
+    /// a moment, and goes on announcing those that are closed here.
     fn client_event(&mut self, slot: usize, event: &Event) {
-        let Some(session) = &mut self.sessions[slot] else {
+        let Some(Some(session)) = self.sessions.get_mut(slot) else {
             return;
         };
         let ended = session.client_event(event, &mut self.scratch);
@@ -217,7 +220,7 @@ impl Relay {
     }
 
     fn server_event(&mut self, slot: usize, event: &Event) {
-        let Some(session) = &mut self.sessions[slot] else {
+        let Some(Some(session)) = self.sessions.get_mut(slot) else {
             return;
         };
         if matches!(session.backend, Backend::Search(_)) && !self.connect_event(slot, event) {

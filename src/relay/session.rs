@@ -206,7 +206,12 @@ impl Session {
         ] {
             match end {
                 None => {}
-                Some(End::SourceClosed) => _ = self.ending.get_or_insert(source.closed()),
+                Some(End::SourceClosed) => {
+                    if let (Side::Client, Some(client)) = (source, self.record.client()) {
+                        client.note_left(now);
+                    }
+                    self.ending.get_or_insert(source.closed());
+                }
                 Some(End::SourceFailed) => self.fail(source.broke()),
                 Some(End::SinkFailed) => self.fail(sink.broke()),
             }
