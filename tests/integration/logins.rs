@@ -299,3 +299,68 @@ fn a_user_becomes_another_or_stays_when_the_server_refuses() {
         assert_eq!(shown.as_deref(), database);
     }
 }
+
+/// Logs in as `native`, and can ask for a change of user.
+const CHANGING: &str = "import pymysql, struct, sys\n\
+    from pymysql._auth import scramble_native_password\n\
+    connection = pymysql.connect(host='127.0.0.1', port=int(sys.argv[1]), user='native',\n\
+    \x20   password='a password', ssl_disabled=True, connect_timeout=20,\n\
+    \x20   client_flag=pymysql.constants.CLIENT.MULTI_STATEMENTS)\n\
+    def change(user, answer):\n\
+    \x20   return (b'\\x11' + user + b'\\0' + bytes([len(answer)]) + answer + b'shop\\0'\n\
+    \x20       + struct.pack('<H', 45) + b'mysql_native_password\\0\\0')\n";
+
+#[test]
+fn a_user_becomes_another_at_a_real_server() {
+    let mariadb = mariadb_with_users();
+    query(
+        mariadb.address(),
+        "CREATE USER other IDENTIFIED VIA mysql_native_password USING PASSWORD('another'); \
+         GRANT ALL ON *.* TO other",
+    );
+    let daemon = of("MariaDBClient", mariadb.address());
+    let script = CHANGING.to_owned()
+        + "answer = scramble_native_password(b'another', connection.salt[:20])\n\
+           body = change(b'other', answer)\n\
+           connection._execute_command(body[0], body[1:])\n\
+           packet = connection._read_packet()\n\
+           if packet.is_auth_switch_request():\n\
+           \x20   packet.read_uint8(), packet.read_string()\n\
+           \x20   answer = scramble_native_password(b'another', packet.read_all()[:20])\n\
+           \x20   connection.write_packet(answer)\n\
+           \x20   packet = connection._read_packet()\n\
+           assert packet.is_ok_packet()\n\
+           with connection.cursor() as cursor:\n\
+           \x20   cursor.execute('SELECT SUBSTRING_INDEX(CURRENT_USER(), \"@\", 1), DATABASE()')\n\
+           \x20   print(*cursor.fetchone(), flush=True)\n\
+           sys.stdin.read()\n";
+    let port = daemon.listener("listener").port().to_string();
+    let mut program = python_program();
+    let mut running = Interactive::start(program.args(["-c", &script, &port]));
+    assert_eq!(running.hear(), "other shop");
+    let session = attributes(&daemon);
+    assert_eq!(session.text("/user"), "other");
+    assert_eq!(session.text("/database"), "shop");
+}
+
+#[test]
+fn nobody_passes_for_another_by_a_change_of_user_that_the_server_has_not_read() {
+    let mariadb = mariadb_with_users();
+    let daemon = of("MariaDBClient", mariadb.address());
+    // The answer has 256 packets, so that the next one looks like the first of another; it is
+    // an OK, while the change is not read before the last statement has ended.
+    let script = CHANGING.to_owned()
+        + "connection._execute_command(3, b'SELECT seq FROM mysql.seq_1_to_252; DO SLEEP(1); SELECT SLEEP(20)')\n\
+           for _ in range(256):\n\
+           \x20   connection._read_packet()\n\
+           body = change(b'root', b'x' * 20)\n\
+           connection._sock.sendall(struct.pack('<I', len(body)) + body)\n\
+           print(connection._read_packet().is_ok_packet(), flush=True)\n\
+           sys.stdin.read()\n";
+    let port = daemon.listener("listener").port().to_string();
+    let mut program = python_program();
+    let mut running = Interactive::start(program.args(["-c", &script, &port]));
+    assert_eq!(running.hear(), "True");
+    let session = attributes(&daemon);
+    assert!(!session.has("/user"), "{}", session.text("/user"));
+}
