@@ -73,7 +73,7 @@ impl Relay {
             return;
         };
         let mut buffer = [0; proxy::MAX_LENGTH];
-        let length = match socket::peek(session.client(), &mut buffer) {
+        let length = match socket::peek(&session.client, &mut buffer) {
             Ok(0) => return self.close(slot, CloseReason::ClientClosed),
             Ok(length) => length,
             Err(Errno::AGAIN) => return,
@@ -85,7 +85,7 @@ impl Relay {
         match proxy::parse(&buffer[..length]) {
             Ok(Some(header)) => {
                 // It was there a moment ago.
-                let _ = socket::discard(session.client(), &mut buffer[..header.length]);
+                let _ = socket::discard(&session.client, &mut buffer[..header.length]);
                 if let Some(addresses) = header.addresses {
                     session
                         .record
@@ -224,7 +224,7 @@ impl Relay {
         let Some(session) = &self.sessions[slot] else {
             return;
         };
-        let client = session.client();
+        let client = &session.client;
         // Whoever is gone need not be told.
         if socket::write(client, word).is_ok() {
             let _ = socket::end_stream(client);

@@ -201,7 +201,7 @@ impl Relay {
         let of_connection = || {
             Some(proxy::Addresses {
                 source: session.record.client()?.remote()?,
-                destination: socket::local_address(session.client()).ok()?,
+                destination: socket::local_address(&session.client).ok()?,
             })
         };
         let addresses = search.addresses.or_else(of_connection);

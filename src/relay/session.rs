@@ -6,7 +6,7 @@
 //! have bytes for the other side: they are delivered before anything is closed.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -243,11 +243,6 @@ impl Session {
             let _ = socket::keep_alive(socket);
         }
         self.limits.overdue(now)
-    }
-
-    /// The client's socket.
-    pub(super) fn client(&self) -> BorrowedFd<'_> {
-        self.client.as_fd()
     }
 
     /// Gives back what it holds of the memory that all sessions share.

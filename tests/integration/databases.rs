@@ -80,7 +80,12 @@ fn a_client_logs_in_and_its_session_is_seen_from_beginning_to_end() {
 
     drop(running.stdin.take());
     assert!(running.wait().unwrap().success());
-    daemon.ended_as(&id, "client closed");
+    // The client says that it goes and goes; the server may be the first to close.
+    let reason = daemon.ended(&id).text("/data/attributes/close_reason");
+    assert!(
+        reason == "client closed" || reason == "server closed",
+        "{reason}"
+    );
 }
 
 #[test]
