@@ -101,7 +101,7 @@ fn requests_for_names_delay_nobody_and_none_is_turned_away() {
             ask(
                 &library,
                 if number % 2 == 0 {
-                    "/v1/sessions?rdns"
+                    "/v1/sessions?rdns&page[size]=20"
                 } else {
                     &one
                 },
