@@ -50,7 +50,8 @@
 //! let address = admin.address();
 //! let running = admin.start()?;
 //!
-//! let door = &registry.topology.listeners[0];
+//! let topology = registry.topology();
+//! let door = &topology.listeners[0];
 //! let remote = "192.0.2.7:4711".parse()?;
 //! let session = registry.sessions.open_client(door, Some(remote), SystemTime::now(), Instant::now());
 //! let mut request = TcpStream::connect(address)?;

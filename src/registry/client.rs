@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::activity::Activity;
 use super::session::{Session, SessionId};
-use super::topology::Server;
+use super::server::Server;
 use super::traffic::Traffic;
 use crate::lock::lock;
 

@@ -9,6 +9,8 @@ pub enum CloseReason {
     ClientClosed,
     /// The server ended its stream in order.
     ServerClosed,
+    /// An operator has ended it.
+    Killed,
     /// Nothing has passed for the service's `connection_timeout`.
     IdleTimeout,
     /// The server has not answered in time, or the client has not logged in.
@@ -19,22 +21,26 @@ pub enum CloseReason {
     ServerLost,
     /// The client's connection broke.
     ClientReset,
+    /// Its server is in maintenance, or was removed.
+    ServerStopped,
     /// What came in place of a PROXY header is none.
     ProtocolError,
-    /// The program stopped, or the listener's.
+    /// The program stopped, or the service was removed.
     Shutdown,
 }
 
 impl CloseReason {
     /// All of them, in the order of the variants.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::ClientClosed,
         Self::ServerClosed,
+        Self::Killed,
         Self::IdleTimeout,
         Self::ConnectTimeout,
         Self::NoServerAvailable,
         Self::ServerLost,
         Self::ClientReset,
+        Self::ServerStopped,
         Self::ProtocolError,
         Self::Shutdown,
     ];
@@ -45,11 +51,13 @@ impl CloseReason {
         match self {
             Self::ClientClosed => "client closed",
             Self::ServerClosed => "server closed",
+            Self::Killed => "killed",
             Self::IdleTimeout => "idle timeout",
             Self::ConnectTimeout => "connect timeout",
             Self::NoServerAvailable => "no server available",
             Self::ServerLost => "server lost",
             Self::ClientReset => "client reset",
+            Self::ServerStopped => "server stopped",
             Self::ProtocolError => "protocol error",
             Self::Shutdown => "shutdown",
         }

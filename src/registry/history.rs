@@ -40,6 +40,17 @@ impl History {
         }
     }
 
+    /// Another limit. What falls off the end for it is returned.
+    pub(super) fn set_limit(&mut self, limit: usize) -> Vec<Arc<Session>> {
+        self.limit = limit;
+        let mut fallen = Vec::new();
+        while self.sessions.len() + self.checks.len() > limit {
+            let oldest = self.checks.pop_front();
+            fallen.extend(oldest.or_else(|| self.sessions.pop_front()));
+        }
+        fallen.into_iter().map(|closed| closed.session).collect()
+    }
+
     /// Adds the session of a client that `stayed` so long. What
     /// falls off the end for it is returned, to be dropped where nobody waits.
     pub(super) fn add(&mut self, session: Arc<Session>, stayed: Duration) -> Option<Arc<Session>> {

@@ -9,32 +9,54 @@
 mod activity;
 mod change;
 mod client;
+mod command;
+mod departures;
 mod ending;
+mod events;
 mod history;
+mod listener;
+mod news;
+mod server;
+mod service;
 mod session;
 mod table;
 mod topology;
 mod traffic;
 
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use crate::config::Config;
+use crate::lock::lock;
 
 pub use change::{Change, Changes};
 pub use client::{BackendConnection, Client, Encryption, Login};
+pub use command::{Asked, ClientsOf, Command, Commands, Unfollowed};
+pub use departures::Departures;
 pub use ending::{CloseReason, Ending};
+pub use events::{Attachment, Event, Events, Happening, Sink};
+pub use listener::Listener;
+pub use server::{Condition, Lease, Server};
+pub use service::{Admission, Service};
 pub use session::{Session, SessionId, SessionState};
 pub use table::SessionTable;
-pub use topology::{Admission, Lease, Listener, Server, Service, Topology};
+pub use topology::Topology;
 pub use traffic::{Passed, Traffic};
+
+use news::News;
 
 /// Everything that the relay and the admin server share.
 #[derive(Debug)]
 pub struct Registry {
-    /// What the configuration made.
-    pub topology: Topology,
+    topology: Mutex<Arc<Topology>>,
     /// What is going on.
     pub sessions: SessionTable,
+    /// What is asked of the data plane.
+    pub commands: Commands,
+    /// Who wants to know what happens to sessions.
+    pub events: Arc<Events>,
+    /// Waits until something has ended.
+    pub departures: Arc<Departures>,
     /// When it began, which is the last change of what never changes.
     pub started: SystemTime,
 }
@@ -43,10 +65,33 @@ impl Registry {
     /// The registry of a configuration, with no session yet.
     #[must_use]
     pub fn new(config: &Config, now: SystemTime) -> Self {
+        let departures = Arc::<Departures>::default();
+        let events = Arc::<Events>::default();
+        let topology = Topology::with(config, Arc::clone(&departures), now);
+        let news = News::new(Arc::clone(&events), Arc::clone(&departures), now);
         Self {
-            topology: Topology::new(config, now),
-            sessions: SessionTable::new(config.admin.history, now),
+            topology: Mutex::new(Arc::new(topology)),
+            sessions: SessionTable::new(config.admin.history, news),
+            commands: Commands::default(),
+            events,
+            departures,
             started: now,
+        }
+    }
+
+    /// What the configuration has made, as it is now.
+    #[must_use]
+    pub fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&lock(&self.topology))
+    }
+
+    /// Puts another topology in its place, which was made out of it.
+    pub fn set_topology(&self, topology: Topology, now: SystemTime) {
+        let topology = Arc::new(topology);
+        let mut current = lock(&self.topology);
+        if !topology.is_same(&current) {
+            topology.note_change(now);
+            *current = topology;
         }
     }
 }

@@ -7,15 +7,18 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
-use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use super::change::{Change, Changes};
 use super::client::{BackendConnection, Client, Login};
 use super::ending::{CloseReason, Ending};
-use super::topology::{Listener, Server, Service};
+use super::listener::Listener;
+use super::news::News;
+use super::server::Server;
+use super::service::Service;
 use super::traffic::Passed;
 
 /// The number of a session: from 1 upwards, never used twice.
@@ -55,6 +58,8 @@ impl fmt::Display for SessionId {
 pub enum SessionState {
     /// A listener's own session, while it listens.
     Listener,
+    /// A listener's own session, while it is stopped.
+    StoppedListener,
     /// A client was accepted and has no backend connection yet.
     Allocated,
     /// Bytes flow.
@@ -66,8 +71,9 @@ pub enum SessionState {
 }
 
 impl SessionState {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Listener,
+        Self::StoppedListener,
         Self::Allocated,
         Self::Ready,
         Self::Stopping,
@@ -79,6 +85,7 @@ impl SessionState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Listener => "Listener Session",
+            Self::StoppedListener => "Stopped Listener Session",
             Self::Allocated => "Session Allocated",
             Self::Ready => "Session ready for routing",
             Self::Stopping => "Stopping session",
@@ -97,8 +104,10 @@ pub struct Session {
     client: Option<Client>,
     ending: OnceLock<Ending>,
     changes: Changes,
-    /// Those of the table that it is in.
-    table_changes: Arc<Changes>,
+    /// Where the data plane has it.
+    place: AtomicUsize,
+    /// Who hears of it.
+    news: Arc<News>,
 }
 
 impl Session {
@@ -106,7 +115,7 @@ impl Session {
         id: SessionId,
         listener: Arc<Listener>,
         connected: SystemTime,
-        table_changes: Arc<Changes>,
+        news: Arc<News>,
     ) -> Self {
         let state = AtomicU8::new(SessionState::Listener as u8);
         Self {
@@ -117,7 +126,8 @@ impl Session {
             client: None,
             ending: OnceLock::new(),
             changes: Changes::begin(connected),
-            table_changes,
+            place: AtomicUsize::new(usize::MAX),
+            news,
         }
     }
 
@@ -126,7 +136,7 @@ impl Session {
         listener: Arc<Listener>,
         client: Client,
         connected: SystemTime,
-        table_changes: Arc<Changes>,
+        news: Arc<News>,
     ) -> Self {
         let state = AtomicU8::new(SessionState::Allocated as u8);
         let changes = Changes::begin(connected);
@@ -138,7 +148,8 @@ impl Session {
             client: Some(client),
             ending: OnceLock::new(),
             changes,
-            table_changes,
+            place: AtomicUsize::new(usize::MAX),
+            news,
         }
     }
 
@@ -178,6 +189,17 @@ impl Session {
         self.note_change(now);
     }
 
+    /// Where the data plane has it, by a number of its own.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.place.load(Relaxed)
+    }
+
+    /// Notes where the data plane has it.
+    pub fn set_place(&self, place: usize) {
+        self.place.store(place, Relaxed);
+    }
+
     /// When and why it was closed, if it was.
     #[must_use]
     pub fn ending(&self) -> Option<Ending> {
@@ -212,7 +234,11 @@ impl Session {
 
     /// Notes who has logged in; nobody, where that is not known any more.
     pub fn set_login(&self, login: Option<Login>, now: SystemTime) {
+        let is_somebody = login.is_some();
         self.tell(now, |client| client.set_login(login));
+        if is_somebody {
+            self.news.logged_in(self, now);
+        }
     }
 
     /// Notes that what passes is encrypted from now on.
@@ -231,8 +257,8 @@ impl Session {
     pub fn count(&self, server: &Server, passed: Passed, now: Instant) {
         let Some(client) = &self.client else { return };
         client.traffic.add(passed);
-        self.service().traffic.add(passed);
-        server.traffic.add(passed);
+        self.service().traffic().add(passed);
+        server.traffic().add(passed);
         client.count_activity(passed.operations, now);
     }
 
@@ -244,7 +270,7 @@ impl Session {
 
     fn note_change(&self, now: SystemTime) {
         self.changes.note(now);
-        self.table_changes.note(now);
+        self.news.changes.note(now);
     }
 
     /// What only a client's session has; a listener's own has none.

@@ -11,19 +11,20 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
-use super::change::{Change, Changes};
+use super::change::Change;
 use super::client::Client;
 use super::ending::CloseReason;
 use super::history::History;
+use super::listener::Listener;
+use super::news::News;
 use super::session::{Session, SessionId};
-use super::topology::Listener;
 use crate::lock::lock;
 
 /// All live sessions, by ascending id, and a history of closed ones.
 #[derive(Debug)]
 pub struct SessionTable {
     inner: Mutex<Inner>,
-    changes: Arc<Changes>,
+    news: Arc<News>,
 }
 
 #[derive(Debug)]
@@ -35,7 +36,7 @@ struct Inner {
 
 impl SessionTable {
     /// A table that remembers so many closed sessions.
-    pub(super) fn new(history: usize, now: SystemTime) -> Self {
+    pub(super) fn new(history: usize, news: News) -> Self {
         let inner = Inner {
             next: SessionId::FIRST,
             live: BTreeMap::new(),
@@ -43,7 +44,7 @@ impl SessionTable {
         };
         Self {
             inner: Mutex::new(inner),
-            changes: Arc::new(Changes::begin(now)),
+            news: Arc::new(news),
         }
     }
 
@@ -52,8 +53,8 @@ impl SessionTable {
 
     /// Opens a listener's own session.
     pub fn open_listener(&self, listener: &Arc<Listener>, connected: SystemTime) -> Arc<Session> {
-        self.open(connected, |id, changes| {
-            Session::of_listener(id, Arc::clone(listener), connected, changes)
+        self.open(connected, |id, news| {
+            Session::of_listener(id, Arc::clone(listener), connected, news)
         })
     }
 
@@ -67,22 +68,23 @@ impl SessionTable {
     ) -> Arc<Session> {
         listener.service().count_opened();
         let client = Client::new(remote, now);
-        self.open(connected, |id, changes| {
-            Session::of_client(id, Arc::clone(listener), client, connected, changes)
+        self.open(connected, |id, news| {
+            Session::of_client(id, Arc::clone(listener), client, connected, news)
         })
     }
 
     fn open(
         &self,
         now: SystemTime,
-        make: impl FnOnce(SessionId, Arc<Changes>) -> Session,
+        make: impl FnOnce(SessionId, Arc<News>) -> Session,
     ) -> Arc<Session> {
         let mut inner = lock(&self.inner);
         let id = inner.next;
         inner.next = id.next();
-        let session = Arc::new(make(id, Arc::clone(&self.changes)));
+        let session = Arc::new(make(id, Arc::clone(&self.news)));
         inner.live.insert(id, Arc::clone(&session));
-        self.changes.note(now);
+        drop(inner);
+        self.news.opened(&session, now);
         session
     }
 
@@ -104,19 +106,26 @@ impl SessionTable {
         if let Some(client) = session.client() {
             session.service().count_closed(reason);
             let stayed = client.stayed(now);
-            fallen = inner.history.add(session, stayed);
+            fallen = inner.history.add(Arc::clone(&session), stayed);
         }
-        self.changes.note(closed);
         drop(inner);
+        self.news.closed(&session, closed);
         // What it holds is given back after the lock.
         drop(fallen);
         true
     }
 
+    /// Remembers so many closed sessions from now on.
+    pub fn set_history(&self, limit: usize) {
+        let fallen = lock(&self.inner).history.set_limit(limit);
+        // As above.
+        drop(fallen);
+    }
+
     /// When a session last came, went, or changed in anything but clocks and counters.
     #[must_use]
     pub fn last_change(&self) -> Change {
-        self.changes.last()
+        self.news.changes.last()
     }
 
     /// The session of that id, live or in the history.
@@ -183,12 +192,16 @@ impl SessionTable {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::registry::Topology;
+    use crate::registry::{Registry, Topology};
+
+    fn table(now: SystemTime) -> SessionTable {
+        Registry::new(&Config::example(), now).sessions
+    }
 
     #[test]
     fn a_snapshot_longer_than_a_portion_is_whole_and_in_order() {
         let topology = Topology::new(&Config::example(), SystemTime::now());
-        let table = SessionTable::new(1000, SystemTime::now());
+        let table = table(SystemTime::now());
         let count = 3 * SessionTable::PORTION;
         let ids: Vec<SessionId> = (0..count)
             .map(|_| {
@@ -214,7 +227,7 @@ mod tests {
     fn an_id_is_not_used_again_and_a_session_closes_once() {
         let topology = Topology::new(&Config::example(), SystemTime::now());
         let listener = &topology.listeners[0];
-        let table = SessionTable::new(1000, SystemTime::now());
+        let table = table(SystemTime::now());
         let first = table
             .open_client(listener, None, SystemTime::now(), Instant::now())
             .id();
@@ -243,7 +256,7 @@ mod tests {
         let begin = SystemTime::UNIX_EPOCH;
         let at = |seconds| begin + std::time::Duration::from_secs(seconds);
         let topology = Topology::new(&Config::example(), begin);
-        let table = SessionTable::new(1000, begin);
+        let table = table(begin);
         assert_eq!(
             table.last_change(),
             Change {

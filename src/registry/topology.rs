@@ -1,22 +1,20 @@
-//! Services, servers and listeners: what the configuration made, and how it fares.
-//!
-//! Each holds its part of the configuration as it was written, and the counters
-//! that the relay keeps.
+//! Services, servers and listeners, as a configuration connects them.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::change::{Change, Changes};
-use super::ending::CloseReason;
-use super::traffic::Traffic;
-use crate::config::{self, Config, Host};
-use crate::lock::lock;
+use super::change::Changes;
+use super::departures::Departures;
+use super::listener::Listener;
+use super::server::Server;
+use super::service::Service;
+use crate::config::{self, Config};
 
 /// All services, servers and listeners, in the order of the configuration.
-#[derive(Debug)]
+///
+/// It never changes: when the configuration is read again, another one takes
+/// its place, in which what did not change is the same object.
+#[derive(Clone, Debug)]
 pub struct Topology {
     /// The backends.
     pub servers: Vec<Arc<Server>>,
@@ -24,8 +22,13 @@ pub struct Topology {
     pub services: Vec<Arc<Service>>,
     /// Where clients arrive.
     pub listeners: Vec<Arc<Listener>>,
-    /// When a server last changed in anything but counters.
+    /// When a server last came, went or changed in anything but counters.
     pub server_changes: Arc<Changes>,
+    /// When a service last came, went or changed in anything but counters.
+    pub service_changes: Arc<Changes>,
+    /// When a listener last came, went or changed in anything but counters.
+    pub listener_changes: Arc<Changes>,
+    departures: Arc<Departures>,
 }
 
 impl Topology {
@@ -36,398 +39,233 @@ impl Topology {
     /// Where a name leads nowhere, which [`Config::parse`] rules out.
     #[must_use]
     pub fn new(config: &Config, now: SystemTime) -> Self {
-        let server_changes = Arc::new(Changes::begin(now));
-        let make = |server: &config::Server| {
-            Arc::new(Server::new(
-                server.clone(),
-                Arc::clone(&server_changes),
-                now,
-            ))
+        Self::with(config, Arc::default(), now)
+    }
+
+    pub(super) fn with(config: &Config, departures: Arc<Departures>, now: SystemTime) -> Self {
+        let changes = || Arc::new(Changes::begin(now));
+        let nothing = Self {
+            servers: Vec::new(),
+            services: Vec::new(),
+            listeners: Vec::new(),
+            server_changes: changes(),
+            service_changes: changes(),
+            listener_changes: changes(),
+            departures,
         };
-        let servers: Vec<_> = config.servers.iter().map(make).collect();
-        let server = |name: &String| {
-            let found = servers
-                .iter()
-                .find(|server| server.parameters.name == *name);
-            Arc::clone(found.expect("a configuration refers to servers that it has"))
-        };
-        let services: Vec<_> = config
-            .services
-            .iter()
-            .map(|service| {
-                Arc::new(Service::new(
-                    service.clone(),
-                    service.servers.iter().map(server).collect(),
-                ))
-            })
+        nothing.renewed(config, now)
+    }
+
+    /// What another configuration describes, with what is the same in both. An
+    /// object of the same name fares as it did before.
+    ///
+    /// # Panics
+    ///
+    /// Where a name leads nowhere, which [`Config::parse`] rules out.
+    #[must_use]
+    pub fn renewed(&self, config: &Config, now: SystemTime) -> Self {
+        let servers = config.servers.iter();
+        let servers: Vec<_> = servers.map(|server| self.server(server, now)).collect();
+        let services = config.services.iter();
+        let services: Vec<_> = services
+            .map(|service| self.service(service, &servers, now))
             .collect();
-        let service = |name: &String| {
-            let found = services
-                .iter()
-                .find(|service| service.parameters.name == *name);
-            Arc::clone(found.expect("a configuration refers to services that it has"))
-        };
-        let listeners = config
-            .listeners
-            .iter()
-            .map(|listener| {
-                let service = service(&listener.service);
-                Arc::new(Listener {
-                    parameters: listener.clone(),
-                    service,
-                    address: OnceLock::new(),
-                })
-            })
+        let listeners = config.listeners.iter();
+        let listeners = listeners
+            .map(|listener| self.listener(listener, &services, now))
             .collect();
         Self {
             servers,
             services,
             listeners,
-            server_changes,
+            ..self.clone()
         }
     }
-}
 
-/// A backend, and how it fares.
-#[derive(Debug)]
-pub struct Server {
-    /// What the configuration says of it.
-    pub parameters: config::Server,
-    up: AtomicBool,
-    connections: AtomicUsize,
-    total_connections: AtomicU64,
-    pub(super) traffic: Traffic,
-    addresses: Mutex<Arc<[SocketAddr]>>,
-    version: Mutex<Option<Arc<str>>>,
-    changes: Changes,
-    /// Those of all servers.
-    all_changes: Arc<Changes>,
-}
+    fn server(&self, parameters: &config::Server, now: SystemTime) -> Arc<Server> {
+        match find(&self.servers, Server::name, &parameters.name) {
+            Some(known) if known.parameters == *parameters => Arc::clone(known),
+            Some(known) => Arc::new(known.renewed(parameters.clone())),
+            None => Arc::new(Server::new(
+                parameters.clone(),
+                &self.server_changes,
+                &self.departures,
+                now,
+            )),
+        }
+    }
 
-impl Server {
-    fn new(parameters: config::Server, all_changes: Arc<Changes>, now: SystemTime) -> Self {
-        let addresses = match parameters.address {
-            Host::Address(address) => Arc::from([SocketAddr::new(address, parameters.port)]),
-            Host::Name(_) => Arc::from([]),
+    fn service(
+        &self,
+        parameters: &config::Service,
+        servers: &[Arc<Server>],
+        now: SystemTime,
+    ) -> Arc<Service> {
+        let server = |name: &String| {
+            let found = find(servers, Server::name, name);
+            Arc::clone(found.expect("a configuration refers to servers that it has"))
         };
-        // It counts as up until a connect has failed.
-        Self {
-            parameters,
-            up: AtomicBool::new(true),
-            connections: AtomicUsize::new(0),
-            total_connections: AtomicU64::new(0),
-            traffic: Traffic::default(),
-            addresses: Mutex::new(addresses),
-            version: Mutex::new(None),
-            changes: Changes::begin(now),
-            all_changes,
+        let servers: Vec<_> = parameters.servers.iter().map(server).collect();
+        match find(&self.services, Service::name, &parameters.name) {
+            Some(known)
+                if known.parameters == *parameters && are_same(known.servers(), &servers) =>
+            {
+                Arc::clone(known)
+            }
+            Some(known) => Arc::new(known.renewed(parameters.clone(), servers)),
+            None => {
+                let service =
+                    Service::new(parameters.clone(), servers, &self.service_changes, now);
+                Arc::new(service)
+            }
         }
     }
 
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.parameters.name
-    }
-
-    /// Whether the last connect succeeded.
-    #[must_use]
-    pub fn is_up(&self) -> bool {
-        self.up.load(Relaxed)
-    }
-
-    /// Notes how a connect went. True where that is news.
-    pub fn set_up(&self, up: bool, now: SystemTime) -> bool {
-        let is_news = self.up.swap(up, Relaxed) != up;
-        if is_news {
-            self.changes.note(now);
-            self.all_changes.note(now);
-        }
-        is_news
-    }
-
-    /// When it last went down, came up or told another version.
-    #[must_use]
-    pub fn last_change(&self) -> Change {
-        self.changes.last()
-    }
-
-    /// The bytes that have passed between it and clients.
-    #[must_use]
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
-    }
-
-    /// How many sessions were sent to it, ever.
-    #[must_use]
-    pub fn total_connections(&self) -> u64 {
-        self.total_connections.load(Relaxed)
-    }
-
-    /// How many sessions are connected to it, or about to be.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.connections.load(Relaxed)
-    }
-
-    /// Whether its `max_connections` leave room for one more.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        let limit = self.parameters.max_connections;
-        limit == 0 || self.connections() < limit
-    }
-
-    /// The version that it has told of itself.
-    #[must_use]
-    pub fn version(&self) -> Option<Arc<str>> {
-        lock(&self.version).clone()
-    }
-
-    /// Notes the version that it tells of itself.
-    pub fn set_version(&self, version: &str, now: SystemTime) {
-        let mut known = lock(&self.version);
-        if known.as_deref() != Some(version) {
-            *known = Some(version.into());
-            self.changes.note(now);
-            self.all_changes.note(now);
+    fn listener(
+        &self,
+        parameters: &config::Listener,
+        services: &[Arc<Service>],
+        now: SystemTime,
+    ) -> Arc<Listener> {
+        let service = find(services, Service::name, &parameters.service);
+        let service = Arc::clone(service.expect("a configuration refers to services that it has"));
+        match find(&self.listeners, Listener::name, &parameters.name) {
+            Some(known)
+                if known.parameters == *parameters && Arc::ptr_eq(known.service(), &service) =>
+            {
+                Arc::clone(known)
+            }
+            Some(known) => Arc::new(known.renewed(parameters.clone(), service)),
+            None => {
+                let listener =
+                    Listener::new(parameters.clone(), service, &self.listener_changes, now);
+                Arc::new(listener)
+            }
         }
     }
 
-    /// Counts a session as connected to it, for as long as the lease lives.
+    /// Whether everything is the same in both, order included.
     #[must_use]
-    pub fn lease(self: &Arc<Self>) -> Lease {
-        self.connections.fetch_add(1, Relaxed);
-        self.total_connections.fetch_add(1, Relaxed);
-        Lease {
-            server: Arc::clone(self),
+    pub fn is_same(&self, other: &Self) -> bool {
+        are_same(&self.servers, &other.servers)
+            && are_same(&self.services, &other.services)
+            && are_same(&self.listeners, &other.listeners)
+    }
+
+    /// Notes that everything may look different: relationships lead everywhere.
+    pub(super) fn note_change(&self, now: SystemTime) {
+        // Where nothing is left, that is news as well.
+        for changes in [
+            &self.server_changes,
+            &self.service_changes,
+            &self.listener_changes,
+        ] {
+            changes.note(now);
+        }
+        for server in &self.servers {
+            server.note_change(now);
+        }
+        for service in &self.services {
+            service.note_change(now);
+        }
+        for listener in &self.listeners {
+            listener.note_change(now);
         }
     }
 
-    /// Where it can be reached, the likeliest first. None while its name has not been found.
+    /// The server of that name.
     #[must_use]
-    pub fn addresses(&self) -> Arc<[SocketAddr]> {
-        Arc::clone(&lock(&self.addresses))
+    pub fn server_called(&self, name: &str) -> Option<&Arc<Server>> {
+        find(&self.servers, Server::name, name)
     }
 
-    /// Notes what its name stands for now. True where that is news.
-    pub fn set_addresses(&self, addresses: &[IpAddr]) -> bool {
-        let found: Arc<[SocketAddr]> = addresses
+    /// The service of that name.
+    #[must_use]
+    pub fn service_called(&self, name: &str) -> Option<&Arc<Service>> {
+        find(&self.services, Service::name, name)
+    }
+
+    /// The listener of that name.
+    #[must_use]
+    pub fn listener_called(&self, name: &str) -> Option<&Arc<Listener>> {
+        find(&self.listeners, Listener::name, name)
+    }
+
+    /// The listeners of a service.
+    pub fn listeners_of<'a>(
+        &'a self,
+        service: &'a Service,
+    ) -> impl Iterator<Item = &'a Arc<Listener>> {
+        let listeners = self.listeners.iter();
+        listeners.filter(|listener| listener.service().is(service))
+    }
+}
+
+fn find<'a, T>(
+    all: &'a [Arc<T>],
+    name_of: impl Fn(&T) -> &str,
+    name: &str,
+) -> Option<&'a Arc<T>> {
+    all.iter().find(|one| name_of(one) == name)
+}
+
+fn are_same<T>(some: &[Arc<T>], others: &[Arc<T>]) -> bool {
+    some.len() == others.len()
+        && some
             .iter()
-            .map(|address| SocketAddr::new(*address, self.parameters.port))
-            .collect();
-        let mut known = lock(&self.addresses);
-        // The order is ours: what answered last stands first.
-        let news =
-            known.len() != found.len() || !found.iter().all(|address| known.contains(address));
-        if news {
-            *known = found;
-        }
-        news
-    }
-
-    /// Puts the address that answered in front.
-    pub fn prefer(&self, address: SocketAddr) {
-        let mut known = lock(&self.addresses);
-        if known.first() == Some(&address) {
-            return;
-        }
-        let mut reordered = known.to_vec();
-        reordered.sort_by_key(|candidate| *candidate != address);
-        *known = reordered.into();
-    }
-}
-
-/// One session's place at a server; dropping it gives the place back.
-#[derive(Debug)]
-pub struct Lease {
-    server: Arc<Server>,
-}
-
-impl Lease {
-    /// The server it is a place at.
-    #[must_use]
-    pub fn server(&self) -> &Arc<Server> {
-        &self.server
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.server.connections.fetch_sub(1, Relaxed);
-    }
-}
-
-/// What clients connect to, and how its sessions went.
-#[derive(Debug)]
-pub struct Service {
-    /// What the configuration says of it.
-    pub parameters: config::Service,
-    servers: Vec<Arc<Server>>,
-    pub(super) traffic: Traffic,
-    opened: AtomicU64,
-    closed: [AtomicU64; CloseReason::ALL.len()],
-    admitted: AtomicUsize,
-}
-
-impl Service {
-    fn new(parameters: config::Service, servers: Vec<Arc<Server>>) -> Self {
-        Self {
-            parameters,
-            servers,
-            traffic: Traffic::default(),
-            opened: AtomicU64::new(0),
-            closed: Default::default(),
-            admitted: AtomicUsize::new(0),
-        }
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.parameters.name
-    }
-
-    /// Its servers, in the order of the configuration.
-    #[must_use]
-    pub fn servers(&self) -> &[Arc<Server>] {
-        &self.servers
-    }
-
-    /// The bytes that have passed between its clients and servers.
-    #[must_use]
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
-    }
-
-    /// How many clients it has now.
-    #[must_use]
-    pub fn connections(&self) -> u64 {
-        // Closed ones are read first, so that a session that closes in between does not count below zero.
-        let closed: u64 = self.closed.iter().map(|count| count.load(Relaxed)).sum();
-        self.opened().saturating_sub(closed)
-    }
-
-    /// How many clients it had, ever.
-    #[must_use]
-    pub fn opened(&self) -> u64 {
-        self.opened.load(Relaxed)
-    }
-
-    /// How many of its clients' sessions ended for this reason, ever.
-    #[must_use]
-    pub fn closed(&self, reason: CloseReason) -> u64 {
-        self.closed[reason as usize].load(Relaxed)
-    }
-
-    /// Lets a session in, for as long as the admission lives; `None` where there
-    /// are `max_connections` already.
-    #[must_use]
-    pub fn admit(self: &Arc<Self>) -> Option<Admission> {
-        let limit = self.parameters.max_connections;
-        let more = |admitted| (limit == 0 || admitted < limit).then_some(admitted + 1);
-        self.admitted.fetch_update(Relaxed, Relaxed, more).ok()?;
-        Some(Admission {
-            service: Arc::clone(self),
-        })
-    }
-
-    pub(super) fn count_opened(&self) {
-        self.opened.fetch_add(1, Relaxed);
-    }
-
-    pub(super) fn count_closed(&self, reason: CloseReason) {
-        self.closed[reason as usize].fetch_add(1, Relaxed);
-    }
-}
-
-/// One session's place at a service; dropping it gives the place back.
-#[derive(Debug)]
-pub struct Admission {
-    service: Arc<Service>,
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.service.admitted.fetch_sub(1, Relaxed);
-    }
-}
-
-/// A place where clients arrive.
-#[derive(Debug)]
-pub struct Listener {
-    /// What the configuration says of it.
-    pub parameters: config::Listener,
-    service: Arc<Service>,
-    address: OnceLock<SocketAddr>,
-}
-
-impl Listener {
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.parameters.name
-    }
-
-    /// Where it listens, as far as that is known: the address and port that
-    /// the system has chosen where the configuration leaves that open.
-    #[must_use]
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.address.get().copied()
-    }
-
-    /// Says where it listens; the first word counts.
-    pub fn set_address(&self, address: SocketAddr) {
-        let _ = self.address.set(address);
-    }
-
-    /// The service that its clients get.
-    #[must_use]
-    pub fn service(&self) -> &Arc<Service> {
-        &self.service
-    }
+            .zip(others)
+            .all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_lease_counts_for_as_long_as_it_lives() {
-        let topology = Topology::new(&Config::example(), SystemTime::now());
-        let server = &topology.servers[0];
-        let lease = server.lease();
-        assert_eq!(server.connections(), 1);
-        drop(lease);
-        assert_eq!(server.connections(), 0);
+    const TEXT: &str = "[a]\ntype=server\naddress=192.0.2.1\nport=1\n\
+        [b]\ntype=server\naddress=192.0.2.2\nport=2\n\
+        [s]\ntype=service\nservers=a\n[t]\ntype=service\nservers=b\n\
+        [l]\ntype=listener\nservice=s\nport=7001\n[m]\ntype=listener\nservice=t\nport=7002\n";
+
+    fn config(text: &str) -> Config {
+        Config::parse("test", text.as_bytes()).unwrap()
     }
 
     #[test]
-    fn a_service_lets_in_no_more_than_it_may_have_and_again_when_one_has_left() {
-        let text = b"[a]\ntype=server\naddress=192.0.2.1\nport=1\nmax_connections=1\n\
-            [s]\ntype=service\nservers=a\nmax_connections=2\n";
-        let topology = Topology::new(&Config::parse("test", text).unwrap(), SystemTime::now());
-        let (service, server) = (&topology.services[0], &topology.servers[0]);
-        let one = service.admit();
-        let _two = service.admit().unwrap();
-        assert!(service.admit().is_none());
-        drop(one);
-        assert!(service.admit().is_some());
-
-        let lease = server.lease();
-        assert!(!server.has_room());
-        drop(lease);
-        assert!(server.has_room());
+    fn what_did_not_change_is_the_same_object() {
+        let now = SystemTime::now();
+        let before = Topology::new(&config(TEXT), now);
+        assert!(before.renewed(&config(TEXT), now).is_same(&before));
+        let after = before.renewed(&config(&TEXT.replace("port=2", "port=3")), now);
+        assert!(!after.is_same(&before));
+        assert!(Arc::ptr_eq(&after.listeners[0], &before.listeners[0]));
+        // What leads to a changed server is another object, and still the same thing.
+        for (one, other) in [(&before, &after), (&after, &before)] {
+            assert!(one.servers[1].is(&other.servers[1]));
+            assert!(one.services[1].is(&other.services[1]));
+            assert!(one.listeners[1].is(&other.listeners[1]));
+        }
+        assert!(!Arc::ptr_eq(&after.listeners[1], &before.listeners[1]));
+        assert_eq!(after.servers[1].addresses()[0].port(), 3);
+        assert_eq!(before.servers[1].addresses()[0].port(), 2);
     }
 
     #[test]
-    fn the_address_that_answered_stays_in_front_when_the_name_is_found_again() {
-        let topology = Topology::new(&Config::example(), SystemTime::now());
-        let server = &topology.servers[0];
-        let [six, four]: [IpAddr; 2] = ["::1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
-        assert!(server.set_addresses(&[six, four]));
-        server.prefer(SocketAddr::new(four, 3306));
-        assert!(!server.set_addresses(&[six, four]));
-        assert_eq!(server.addresses()[0].ip(), four);
-        assert!(server.set_addresses(&[six]));
+    fn an_object_of_the_same_name_fares_as_before_and_one_that_comes_back_begins_anew() {
+        let now = SystemTime::now();
+        let before = Topology::new(&config(TEXT), now);
+        let lease = before.servers[0].lease();
+        before.listeners[0].set_stopped(true, now);
+        let other_rank = TEXT.replace("port=1\n", "port=1\nrank=secondary\n");
+        let after = before.renewed(&config(&other_rank), now);
+        assert_eq!(after.servers[0].connections(), 1);
+        assert!(after.listeners[0].is_stopped());
+        drop(lease);
+        assert_eq!(after.servers[0].connections(), 0);
+
+        let (only_b, _) = TEXT.split_once("[l]").unwrap();
+        let without = after.renewed(&config(only_b), now);
+        let again = without.renewed(&config(TEXT), now);
+        assert!(!again.listeners[0].is(&before.listeners[0]));
+        assert!(!again.listeners[0].is_stopped());
     }
 }

@@ -101,7 +101,8 @@ impl Acceptor {
         events: &mio::Registry,
         sessions_at_most: usize,
     ) -> Result<Self, ListenError> {
-        let listeners = &registry.topology.listeners;
+        let topology = registry.topology();
+        let listeners = &topology.listeners;
         let sockets = listeners.iter().enumerate().map(|(index, listener)| {
             let register = |listening: Listening| {
                 let fd = listening.as_raw_fd();

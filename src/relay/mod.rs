@@ -99,7 +99,7 @@ impl Relay {
         let poll = Poll::new().map_err(ListenError::Poll)?;
         let waker =
             Waker::new(poll.registry(), Source::Waker.token()).map_err(ListenError::Poll)?;
-        let health = Health::new(&registry.topology, Instant::now());
+        let health = Health::new(&registry.topology(), Instant::now());
         let acceptor = Acceptor::bind(&registry, poll.registry(), sessions_at_most)?;
         Ok(Self {
             registry,
@@ -141,7 +141,7 @@ impl Relay {
 
     /// Relays until [`Handle::stop`].
     pub fn run(mut self) -> io::Result<()> {
-        let _names = Names::start(&self.registry.topology.servers)?;
+        let _names = Names::start(&self.registry.topology().servers)?;
         let mut events = Events::with_capacity(EVENTS);
         while !self.stop.load(Acquire) {
             let timeout = self.timeout();

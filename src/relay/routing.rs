@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use crate::registry::Server;
 
-/// The server with the fewest connections, among those that are up, have room
-/// and were not tried yet: primaries before secondaries, the first in the order of the
-/// configuration where they are equal.
+/// The server with the fewest connections, among those that are up, take
+/// sessions, have room and were not tried yet: primaries before secondaries, the
+/// first in the order of the configuration where they are equal.
 pub(super) fn choose<'a>(
     servers: &'a [Arc<Server>],
     tried: &[Arc<Server>],
 ) -> Option<&'a Arc<Server>> {
     servers
         .iter()
-        .filter(|server| server.is_up() && server.has_room())
+        .filter(|server| server.is_up() && server.takes_sessions() && server.has_room())
         .filter(|server| !tried.iter().any(|other| Arc::ptr_eq(other, server)))
         .min_by_key(|server| (server.parameters.rank, server.connections()))
 }
@@ -24,7 +24,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::registry::Topology;
+    use crate::registry::{Condition, Topology};
 
     const TEXT: &[u8] = b"
         [spare]\ntype=server\naddress=192.0.2.9\nport=1\nrank=secondary
@@ -66,5 +66,11 @@ mod tests {
             ),
             None
         );
+    }
+    #[test]
+    fn a_server_that_is_drained_is_not_chosen() {
+        let servers = servers();
+        servers[1].set_condition(Condition::Drain, true, SystemTime::now());
+        assert_eq!(chosen(&servers, &[]).as_deref(), Some("b"));
     }
 }

@@ -75,7 +75,7 @@ fn a_tag_changes_with_the_resource_and_not_with_its_clocks_and_counters() {
         operations: 2,
     };
     session.count(
-        &library.registry.topology.servers[0],
+        &library.registry.topology().servers[0],
         passed,
         std::time::Instant::now(),
     );
@@ -106,7 +106,7 @@ fn a_tag_changes_with_the_resource_and_not_with_its_clocks_and_counters() {
         tag("/v1/servers/db1"),
         tag("/v1/servers/db2"),
     );
-    library.registry.topology.servers[0].set_up(false, SystemTime::now());
+    library.registry.topology().servers[0].set_up(false, SystemTime::now());
     assert!(tag("/v1/servers") != servers && tag("/v1/servers/db1") != db1);
     assert_eq!(tag("/v1/servers/db2"), db2);
     assert_eq!(

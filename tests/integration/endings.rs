@@ -125,7 +125,7 @@ fn no_server_and_the_end_of_the_program_are_reasons_too() {
     running.stop();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
     assert_eq!(
-        registry.topology.services[0].closed(CloseReason::Shutdown),
+        registry.topology().services[0].closed(CloseReason::Shutdown),
         1
     );
 }
@@ -165,7 +165,7 @@ fn with_addresses(port: u16, addresses: &[&str]) -> Running {
         .iter()
         .map(|address| address.parse().unwrap())
         .collect();
-    registry.topology.servers[0].set_addresses(&addresses);
+    registry.topology().servers[0].set_addresses(&addresses);
     Running::run(registry)
 }
 
@@ -186,10 +186,10 @@ fn each_address_of_a_name_is_tried_whether_the_one_before_refuses_or_is_silent()
     serve(&running);
     // The one that answered is the first from now on.
     assert_eq!(
-        running.registry.topology.servers[0].addresses()[0].ip(),
+        running.registry.topology().servers[0].addresses()[0].ip(),
         IpAddr::from([127, 0, 0, 1])
     );
-    assert!(running.registry.topology.servers[0].is_up());
+    assert!(running.registry.topology().servers[0].is_up());
     running.stop();
 
     let (silent, _fillers) = full_backlog(&format!("127.0.0.8:{port}"));
@@ -202,7 +202,7 @@ fn each_address_of_a_name_is_tried_whether_the_one_before_refuses_or_is_silent()
         "{:?}",
         begin.elapsed()
     );
-    assert!(running.registry.topology.servers[0].is_up());
+    assert!(running.registry.topology().servers[0].is_up());
     running.stop();
     drop(silent);
 }
@@ -212,10 +212,10 @@ fn a_server_that_is_back_is_found_without_a_client() {
     let address = free_port();
     let running = Running::start(&one_service(address));
     assert_eq!(connect(running.address).read(&mut [0]).unwrap(), 0);
-    assert!(!running.registry.topology.servers[0].is_up());
+    assert!(!running.registry.topology().servers[0].is_up());
     let _back = TcpListener::bind(address).unwrap();
     until("a probe that succeeds", || {
-        running.registry.topology.servers[0].is_up().then_some(())
+        running.registry.topology().servers[0].is_up().then_some(())
     });
     running.stop();
 }

@@ -222,11 +222,11 @@ fn a_server_of_which_all_addresses_hang_is_down_within_two_rounds() {
     let text = text.replacen("address=127.0.0.1", "address=db.invalid", 1);
     let config = Config::parse("test", text.as_bytes()).unwrap();
     let registry = Arc::new(Registry::new(&config, SystemTime::now()));
-    registry.topology.servers[0].set_addresses(&addresses);
+    registry.topology().servers[0].set_addresses(&addresses);
     let running = Running::run(registry);
     let begin = Instant::now();
     until("a server that is down", || {
-        (!running.registry.topology.servers[0].is_up()).then_some(())
+        (!running.registry.topology().servers[0].is_up()).then_some(())
     });
     assert!(begin.elapsed() < ROUNDS, "{:?}", begin.elapsed());
     running.stop();

@@ -172,7 +172,7 @@ fn ten_thousand_health_checks_push_out_no_session() {
 #[test]
 fn a_listeners_session_is_not_remembered_and_a_tag_changes_with_the_history() {
     let library = Library::start();
-    let listener = library.registry.topology.listeners[0].clone();
+    let listener = library.registry.topology().listeners[0].clone();
     let before = library.request("GET", "/v1/sessions?state=closed", "");
     assert!(before.document().elements("/data").is_empty());
     let session = library.open(0, None, Duration::ZERO);

@@ -17,7 +17,8 @@ impl Resource for Arc<Listener> {
             relationship::write::<Self>(out, name, "services", [self.service().name()], view);
         };
         let attributes = |out: &mut E| {
-            out.member("state", "Running");
+            let state = if self.is_stopped() { "Stopped" } else { "Running" };
+            out.member("state", state);
             out.key("parameters");
             out.begin_object();
             out.member("service", self.service().name());

@@ -29,7 +29,9 @@ use crate::jsonapi::{
     Accepts, Lifetime, Query, Resource, Selection, View, Writer, begin_collection, document,
     end_collection, select, write_row,
 };
-use crate::registry::{Change, Client, Listener, Registry, Server, Service, Session, SessionId};
+use crate::registry::{
+    Change, Client, Listener, Registry, Server, Service, Session, SessionId, Topology,
+};
 
 /// More rows than that are not filtered or sorted on the thread that answers
 /// everybody: it takes longer than a millisecond.
@@ -87,57 +89,33 @@ impl Context {
     }
 
     fn find_one(&self, kind: Kind, id: &str) -> Result<Found, Refusal> {
-        let topology = &self.registry.topology;
+        let topology = self.registry.topology();
         let (found, what) = match kind {
             Kind::Sessions => {
                 let session = SessionId::parse(id).and_then(|id| self.registry.sessions.get(id));
                 (session.map(Found::Session), "a session")
             }
             Kind::Services => {
-                let service = topology
-                    .services
-                    .iter()
-                    .find(|service| service.name() == id);
-                (
-                    service.map(|service| Found::Service(self.service_row(service))),
-                    "a service",
-                )
+                let service = topology.service_called(id);
+                let row = service.map(|service| service_row(service, &topology));
+                (row.map(Found::Service), "a service")
             }
             Kind::Servers => {
-                let server = topology.servers.iter().find(|server| server.name() == id);
-                (
-                    server.map(|server| Found::Server(self.server_row(server))),
-                    "a server",
-                )
+                let server = topology.server_called(id);
+                let row = server.map(|server| server_row(server, &topology));
+                (row.map(Found::Server), "a server")
             }
             Kind::Listeners => {
-                let listener = topology
-                    .listeners
-                    .iter()
-                    .find(|listener| listener.name() == id);
+                let listener = topology.listener_called(id);
                 (listener.cloned().map(Found::Listener), "a listener")
             }
         };
         found.ok_or_else(|| Refusal::NotFound(format!("{id} is not {what}")))
     }
 
-    fn service_row(&self, service: &Arc<Service>) -> services::Row {
-        services::Row {
-            service: Arc::clone(service),
-            registry: Arc::clone(&self.registry),
-        }
-    }
-
-    fn server_row(&self, server: &Arc<Server>) -> servers::Row {
-        servers::Row {
-            server: Arc::clone(server),
-            registry: Arc::clone(&self.registry),
-        }
-    }
-
     /// The answer to a request for something.
     pub(super) fn render(&self, found: Found, query: Query, view: View) -> Reply {
-        let topology = &self.registry.topology;
+        let topology = self.registry.topology();
         match found {
             Found::Root => Reply::document(root::document(self, &query, &view)),
             Found::OpenApi => Reply::document(openapi::document(&query)),
@@ -146,7 +124,7 @@ impl Context {
                 topology
                     .services
                     .iter()
-                    .map(|service| self.service_row(service))
+                    .map(|service| service_row(service, &topology))
                     .collect(),
                 query,
                 view,
@@ -155,7 +133,7 @@ impl Context {
                 topology
                     .servers
                     .iter()
-                    .map(|server| self.server_row(server))
+                    .map(|server| server_row(server, &topology))
                     .collect(),
                 query,
                 view,
@@ -256,17 +234,18 @@ impl Context {
             version: 0,
             time: self.registry.started,
         };
+        let topology = self.registry.topology();
         match found {
             Found::Root => ("root", never),
             Found::OpenApi => ("openapi", never),
             Found::Sessions => ("sessions", self.registry.sessions.last_change()),
             Found::Session(session) => ("session", session.last_change()),
-            Found::Servers => ("servers", self.registry.topology.server_changes.last()),
+            Found::Servers => ("servers", topology.server_changes.last()),
             Found::Server(row) => ("server", row.server.last_change()),
-            Found::Services => ("services", never),
-            Found::Service(_) => ("service", never),
-            Found::Listeners => ("listeners", never),
-            Found::Listener(_) => ("listener", never),
+            Found::Services => ("services", topology.service_changes.last()),
+            Found::Service(row) => ("service", row.service.last_change()),
+            Found::Listeners => ("listeners", topology.listener_changes.last()),
+            Found::Listener(listener) => ("listener", listener.last_change()),
             Found::Relationship(of, _) => self.change(of),
         }
     }
@@ -314,6 +293,20 @@ impl Found {
             }
             _ => String::new(),
         }
+    }
+}
+
+fn service_row(service: &Arc<Service>, topology: &Arc<Topology>) -> services::Row {
+    services::Row {
+        service: Arc::clone(service),
+        topology: Arc::clone(topology),
+    }
+}
+
+fn server_row(server: &Arc<Server>, topology: &Arc<Topology>) -> servers::Row {
+    servers::Row {
+        server: Arc::clone(server),
+        topology: Arc::clone(topology),
     }
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::relationship;
 use super::services::write_traffic;
 use crate::jsonapi::{Emit, Resource, View, write_object};
-use crate::registry::{Registry, Server};
+use crate::registry::{Condition, Server, Topology};
 
 /// A server, and where the services are found that use it.
 pub(in crate::admin) struct Row {
     pub(super) server: Arc<Server>,
-    pub(super) registry: Arc<Registry>,
+    pub(super) topology: Arc<Topology>,
 }
 
 impl Resource for Row {
@@ -23,14 +23,14 @@ impl Resource for Row {
         let relationships = |out: &mut E| {
             let uses_it =
                 |servers: &[Arc<Server>]| servers.iter().any(|other| Arc::ptr_eq(other, server));
-            let services = self.registry.topology.services.iter();
+            let services = self.topology.services.iter();
             let using = services
                 .filter(|service| uses_it(service.servers()))
                 .map(|service| service.name());
             relationship::write::<Self>(out, name, "services", using, view);
         };
         let attributes = |out: &mut E| {
-            out.member("state", if server.is_up() { "Running" } else { "Down" });
+            out.member("state", &state(server));
             if let Some(version) = server.version() {
                 out.member("version_string", &version);
             }
@@ -52,4 +52,18 @@ impl Resource for Row {
         };
         write_object::<Self, E>(out, name, view, relationships, attributes);
     }
+}
+
+/// Whether it is up, and what an operator has set.
+fn state(server: &Server) -> String {
+    let mut state = if server.is_up() { "Running" } else { "Down" }.to_owned();
+    for (condition, word) in [
+        (Condition::Drain, ", Drained"),
+        (Condition::Maintenance, ", Maintenance"),
+    ] {
+        if server.has(condition) {
+            state.push_str(word);
+        }
+    }
+    state
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::relationship;
 use crate::jsonapi::{Emit, Resource, View, write_object};
-use crate::registry::{CloseReason, Registry, Service, Traffic};
+use crate::registry::{CloseReason, Listener, Service, Topology, Traffic};
 
 /// A service, and where its listeners are found.
 pub(in crate::admin) struct Row {
     pub(super) service: Arc<Service>,
-    pub(super) registry: Arc<Registry>,
+    pub(super) topology: Arc<Topology>,
 }
 
 impl Resource for Row {
@@ -27,15 +27,15 @@ impl Resource for Row {
                 service.servers().iter().map(|server| server.name()),
                 view,
             );
-            let listeners = self.registry.topology.listeners.iter();
-            let own = listeners
-                .filter(|listener| Arc::ptr_eq(listener.service(), service))
-                .map(|listener| listener.name());
+            let listeners = self.topology.listeners_of(service);
+            let own = listeners.map(|listener| listener.name());
             relationship::write::<Self>(out, name, "listeners", own, view);
         };
         let attributes = |out: &mut E| {
             out.member("router", &service.parameters.router.to_string());
-            out.member("state", "Started");
+            let mut listeners = self.topology.listeners_of(service).peekable();
+            let is_stopped = listeners.peek().is_some() && listeners.all(is_stopped);
+            out.member("state", if is_stopped { "Stopped" } else { "Started" });
             out.key("statistics");
             out.begin_object();
             out.member_number("connections", service.connections());
@@ -65,6 +65,10 @@ impl Resource for Row {
         };
         write_object::<Self, E>(out, name, view, relationships, attributes);
     }
+}
+
+fn is_stopped(listener: &Arc<Listener>) -> bool {
+    listener.is_stopped()
 }
 
 /// The counters of bytes, which services and servers have alike.

@@ -52,10 +52,10 @@ impl Library {
     /// Opens the session of a client that came some time ago, on a listener by its number.
     pub fn open(&self, listener: usize, remote: Option<&str>, ago: Duration) -> Arc<Session> {
         let remote = remote.map(|remote| remote.parse().unwrap());
-        let listener = &self.registry.topology.listeners[listener];
+        let topology = self.registry.topology();
         let connected = SystemTime::now() - ago;
         self.registry.sessions.open_client(
-            listener,
+            &topology.listeners[listener],
             remote,
             connected,
             Instant::now().checked_sub(ago).unwrap(),
@@ -64,7 +64,8 @@ impl Library {
 
     /// Gives a session a server by its number, and bytes that have just passed.
     pub fn connect(&self, session: &Session, server: usize, bytes: u64) {
-        let server = &self.registry.topology.servers[server];
+        let topology = self.registry.topology();
+        let server = &topology.servers[server];
         let address = SocketAddr::new("192.0.2.1".parse().unwrap(), server.parameters.port);
         let connection = BackendConnection {
             server: Arc::clone(server),

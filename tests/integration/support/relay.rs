@@ -37,8 +37,8 @@ impl Running {
         }
     }
 
-    pub fn service(&self) -> &Service {
-        &self.registry.topology.services[0]
+    pub fn service(&self) -> Arc<Service> {
+        Arc::clone(&self.registry.topology().services[0])
     }
 
     /// The ports of its connections to servers.
@@ -61,7 +61,7 @@ impl Running {
         assert_eq!(count(), expected, "{}", reason.as_str());
         // The listener's own session is there still.
         assert_eq!(self.registry.sessions.len(), 1);
-        assert_eq!(self.registry.topology.servers[0].connections(), 0);
+        assert_eq!(self.registry.topology().servers[0].connections(), 0);
     }
 
     pub fn stop(self) {
