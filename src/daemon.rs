@@ -11,9 +11,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::admin::{self, Admin};
-use crate::config::{self, Config};
-use crate::registry::Registry;
+use crate::admin::{self, Admin, Rules};
+use crate::config::{self, Config, LoadError};
+use crate::events;
+use crate::registry::{Attachment, Registry};
 use crate::relay::{self, Relay};
 
 /// What the program needs of descriptors beside those of sessions, admin
@@ -80,20 +81,22 @@ impl std::error::Error for RunError {
 }
 
 /// Runs until SIGTERM or SIGINT, or until something fails. SIGHUP has the
-/// accounts read again.
-pub fn run(config: &Config) -> Result<(), RunError> {
+/// configuration loaded again.
+pub fn run(config: Config, load: impl Fn() -> Result<Config, LoadError>) -> Result<(), RunError> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(RunError::Signals)?;
-    let share = Share::of(raise_descriptor_limit(), config)?;
-    let registry = Arc::new(Registry::new(config, SystemTime::now()));
-    let relay = Relay::bind(Arc::clone(&registry), share.sessions).map_err(RunError::Listen)?;
+    let descriptors = raise_descriptor_limit();
+    let share = Share::of(descriptors, &config)?;
+    let registry = Arc::new(Registry::new(&config, SystemTime::now()));
+    let mut relay = Relay::bind(Arc::clone(&registry), share.sessions).map_err(RunError::Listen)?;
     let admin = config.admin.enabled.then(|| {
         let parameters = config::Admin {
             max_connections: share.admin_clients,
             ..config.admin.clone()
         };
-        Admin::bind(&parameters, registry)
+        Admin::bind(&parameters, Arc::clone(&registry))
     });
     let admin = admin.transpose().map_err(RunError::Admin)?;
+    let log_of_sessions = log_of_sessions(&config, &registry);
     relay.announce();
     if let Some(admin) = &admin {
         admin.announce();
@@ -102,29 +105,146 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         .map(Admin::start)
         .transpose()
         .map_err(RunError::Admin)?;
-    let handle = relay.handle();
+    let mut daemon = Daemon {
+        config,
+        descriptors,
+        registry,
+        relay: relay.handle(),
+        admin,
+        log_of_sessions,
+    };
     let relay = start(relay, signals.handle()).map_err(RunError::Thread)?;
 
+    let mut stopping = false;
     // The end of the relay's thread closes the signals, too.
     for signal in signals.forever() {
-        if signal == SIGHUP {
-            if let Some(admin) = &admin {
-                admin.reload_accounts();
+        match (signal, stopping) {
+            (SIGHUP, true) => {}
+            (SIGHUP, false) => daemon.reload(&load),
+            (_, true) => {
+                log::info!("stopping at once");
+                daemon.relay.stop();
             }
-            continue;
+            (_, false) => {
+                log::info!("stopping");
+                stopping = true;
+                let grace = daemon.config.admin.shutdown_timeout;
+                daemon.relay.stop_within(grace);
+            }
         }
-        log::info!("stopping");
-        break;
     }
-    handle.stop();
     let result = match relay.join() {
         Ok(result) => result.map_err(RunError::Relay),
         Err(_) => Err(RunError::RelayPanicked),
     };
-    if let Some(admin) = admin {
+    if let Some(admin) = daemon.admin {
         admin.stop();
     }
     result
+}
+
+/// The parts while they run, and the configuration that holds.
+struct Daemon {
+    config: Config,
+    /// How many descriptors there may be.
+    descriptors: usize,
+    registry: Arc<Registry>,
+    relay: relay::Handle,
+    admin: Option<admin::Running>,
+    log_of_sessions: Option<Attachment>,
+}
+
+/// Why another configuration does not hold.
+enum Unfit {
+    /// It cannot be loaded, or its accounts cannot.
+    Load(LoadError),
+    /// What cannot change while the program runs has changed: these parameters.
+    Fixed(Vec<&'static str>),
+    /// There are too few descriptors for it.
+    Descriptors(RunError),
+    /// The relay cannot follow it.
+    Relay(relay::ReloadError),
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load(cause) => cause.fmt(f),
+            Self::Fixed(names) => {
+                write!(f, "{} cannot change without a restart", names.join(", "))
+            }
+            Self::Descriptors(cause) => cause.fmt(f),
+            Self::Relay(cause) => cause.fmt(f),
+        }
+    }
+}
+
+impl Daemon {
+    /// Loads the configuration again. Either the whole of it holds from then on,
+    /// or nothing changes.
+    fn reload(&mut self, load: &impl Fn() -> Result<Config, LoadError>) {
+        match self.try_reload(load) {
+            Ok(()) => log::info!("the configuration is read again"),
+            Err(unfit) => {
+                for line in unfit.to_string().lines() {
+                    log::error!("{line}");
+                }
+                log::error!("the configuration stays as it was");
+            }
+        }
+    }
+
+    fn try_reload(&mut self, load: &impl Fn() -> Result<Config, LoadError>) -> Result<(), Unfit> {
+        let config = load().map_err(Unfit::Load)?;
+        let fixed = fixed_that_differ(&self.config.admin, &config.admin);
+        if !fixed.is_empty() {
+            return Err(Unfit::Fixed(fixed));
+        }
+        let share = Share::of(self.descriptors, &config).map_err(Unfit::Descriptors)?;
+        let rules = self.admin.is_some().then(|| Rules::load(&config.admin));
+        let rules = rules.transpose().map_err(Unfit::Load)?;
+        let topology = self.registry.topology();
+        let topology = topology.renewed(&config, SystemTime::now());
+        self.relay
+            .reload(topology, share.sessions, config.admin.shutdown_timeout)
+            .map_err(Unfit::Relay)?;
+        // Nothing fails from here on.
+        if let (Some(admin), Some(rules)) = (&self.admin, rules) {
+            admin.change(rules);
+        }
+        self.registry.sessions.set_history(config.admin.history);
+        if config.admin.log_sessions != self.config.admin.log_sessions {
+            self.log_of_sessions = log_of_sessions(&config, &self.registry);
+        }
+        self.config = config;
+        Ok(())
+    }
+}
+
+fn log_of_sessions(config: &Config, registry: &Registry) -> Option<Attachment> {
+    let wanted = config.admin.log_sessions;
+    wanted.then(|| events::log_all(&registry.events))
+}
+
+/// The parameters that cannot change while the program runs, and differ.
+fn fixed_that_differ(before: &config::Admin, after: &config::Admin) -> Vec<&'static str> {
+    let path = |admin: &config::Admin| admin.socket.as_ref().map(|socket| socket.path.clone());
+    let differs = [
+        ("admin_enabled", before.enabled != after.enabled),
+        ("admin_host", before.host != after.host),
+        ("admin_port", before.port != after.port),
+        ("admin_socket", path(before) != path(after)),
+        (
+            "admin_socket_mode, _owner or _group",
+            path(before) == path(after) && before.socket != after.socket,
+        ),
+        (
+            "admin_max_connections",
+            before.max_connections != after.max_connections,
+        ),
+    ];
+    let names = differs.into_iter().filter(|(_, differs)| *differs);
+    names.map(|(name, _)| name).collect()
 }
 
 /// Starts the relay's thread, whose end ends the wait for signals.
@@ -192,6 +312,28 @@ impl Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_change_while_it_runs_is_named() {
+        let admin = |text: &str| {
+            let text = format!("[maxscale]\n{text}\n");
+            Config::parse("test", text.as_bytes()).unwrap().admin
+        };
+        let fixed = |before: &str, after: &str| fixed_that_differ(&admin(before), &admin(after));
+        assert_eq!(fixed("", "admin_history=5\nlog_sessions=true"), [""; 0]);
+        assert_eq!(fixed("", "admin_socket=/run/a"), ["admin_socket"]);
+        assert_eq!(
+            fixed(
+                "admin_socket=/run/a",
+                "admin_socket=/run/a\nadmin_socket_mode=0600"
+            ),
+            ["admin_socket_mode, _owner or _group"]
+        );
+        assert_eq!(
+            fixed("", "admin_port=1\nadmin_host=127.0.0.2"),
+            ["admin_host", "admin_port"]
+        );
+    }
 
     #[test]
     fn descriptors_are_divided_so_that_both_sides_have_some() {

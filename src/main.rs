@@ -28,16 +28,16 @@ fn main() -> ExitCode {
         },
         Ok(Command::Run(source)) => match load(&source) {
             Err(error) => tell(&error),
-            Ok(config) => run(&config),
+            Ok(config) => run(config, &source),
         },
     }
 }
 
-fn run(config: &Config) -> ExitCode {
+fn run(config: Config, source: &Source) -> ExitCode {
     if let Err(error) = journal::start() {
         return fail(FAILED, &format!("cannot start the log's thread: {error}"));
     }
-    let result = daemon::run(config);
+    let result = daemon::run(config, || load(source));
     journal::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,

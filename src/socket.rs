@@ -325,6 +325,15 @@ pub fn is_shortage(errno: Errno) -> bool {
     )
 }
 
+/// The user and the process at the other end of a unix socket, by their numbers.
+pub fn peer_credentials(socket: &impl AsFd) -> Result<(u32, i32), Errno> {
+    let credentials = sockopt::socket_peercred(socket)?;
+    Ok((
+        credentials.uid.as_raw(),
+        credentials.pid.as_raw_nonzero().get(),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

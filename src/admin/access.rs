@@ -22,8 +22,8 @@ use crate::lock::lock;
 /// The other end of an admin connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
-    /// It came over the unix socket.
-    Unix,
+    /// It came over the unix socket, from a process of that user.
+    Unix(Credentials),
     /// It came over TCP, from the first of these addresses to the second.
     Tcp(SocketAddr, IpAddr),
 }
@@ -31,33 +31,71 @@ pub(super) enum Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unix => f.write_str("the unix socket"),
+            Self::Unix(Credentials { user, process }) => {
+                write!(f, "user {user}, process {process}, over the unix socket")
+            }
             Self::Tcp(remote, _) => remote.fmt(f),
         }
+    }
+}
+
+/// Who is at the other end of a unix socket, by numbers (unix(7), `SO_PEERCRED`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Credentials {
+    pub(super) user: u32,
+    pub(super) process: i32,
+}
+
+/// Who asks: by which account, if that matters, and from where.
+#[derive(Clone, Debug)]
+pub(super) struct Who {
+    account: Option<String>,
+    peer: Peer,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.account {
+            Some(account) => write!(f, "{account} at {}", self.peer),
+            None => self.peer.fmt(f),
+        }
+    }
+}
+
+/// What of the configuration can change while the server runs.
+#[derive(Debug)]
+pub struct Rules {
+    /// The accounts, and where they were read.
+    accounts: Option<(PathBuf, Accounts)>,
+    hostnames: Vec<String>,
+}
+
+impl Rules {
+    /// Those of a configuration, with the accounts that it names.
+    pub fn load(parameters: &config::Admin) -> Result<Self, LoadError> {
+        let load = |path: &PathBuf| Ok((path.clone(), Accounts::load(path)?));
+        Ok(Self {
+            accounts: parameters.accounts.as_ref().map(load).transpose()?,
+            hostnames: parameters.hostnames.clone(),
+        })
     }
 }
 
 /// The rules of one admin server.
 #[derive(Debug)]
 pub(super) struct Access {
-    /// The accounts that count now, and where they are read.
-    accounts: Option<(PathBuf, Mutex<Arc<Accounts>>)>,
+    /// Those that count now.
+    rules: Mutex<Arc<Rules>>,
     host: IpAddr,
-    hostnames: Vec<String>,
     refused: Mutex<Refused>,
 }
 
 impl Access {
     /// The rules of a configuration, with the accounts that it names.
     pub(super) fn new(parameters: &config::Admin) -> Result<Self, LoadError> {
-        let accounts = match &parameters.accounts {
-            Some(path) => Some((path.clone(), Mutex::new(Arc::new(Accounts::load(path)?)))),
-            None => None,
-        };
         Ok(Self {
-            accounts,
+            rules: Mutex::new(Arc::new(Rules::load(parameters)?)),
             host: parameters.host,
-            hostnames: parameters.hostnames.clone(),
             refused: Mutex::new(Refused {
                 since: Instant::now(),
                 count: 0,
@@ -65,21 +103,15 @@ impl Access {
         })
     }
 
-    /// Reads the accounts again. Where that fails, those that were read before stay.
-    pub(super) fn reload(&self) {
-        let Some((path, accounts)) = &self.accounts else {
-            return;
-        };
-        match Accounts::load(path) {
-            Ok(fresh) => {
-                *lock(accounts) = Arc::new(fresh);
-                log::info!("the accounts in {} are read again", path.display());
-            }
-            Err(cause) => log::error!("the accounts stay as they were: {cause}"),
+    /// Other rules count from now on.
+    pub(super) fn change(&self, rules: Rules) {
+        if let Some((path, _)) = &rules.accounts {
+            log::info!("the accounts in {} are read again", path.display());
         }
+        *lock(&self.rules) = Arc::new(rules);
     }
 
-    /// Whether a request may go on to its path.
+    /// Whether a request may go on to its path, and whose it is.
     pub(super) fn check(
         &self,
         peer: &Peer,
@@ -87,34 +119,41 @@ impl Access {
         authorization: Option<&str>,
         writes: bool,
         now: Instant,
-    ) -> Result<(), Refusal> {
-        if !self.is_our_host(peer, host) {
+    ) -> Result<Who, Refusal> {
+        let rules = Arc::clone(&lock(&self.rules));
+        let by = |account: Option<&Account>| Who {
+            account: account.map(|account| account.name.clone()),
+            peer: *peer,
+        };
+        if !self.is_our_host(peer, host, &rules.hostnames) {
             return Err(Refusal::Misdirected(host.to_owned()));
         }
-        let Peer::Tcp(..) = peer else { return Ok(()) };
-        let Some((_, accounts)) = &self.accounts else {
+        let Peer::Tcp(..) = peer else {
+            return Ok(by(None));
+        };
+        let Some((_, accounts)) = &rules.accounts else {
             if writes {
                 return Err(Refusal::Forbidden(
                     "over TCP this needs an account with the role admin (admin_accounts), or use the unix socket \
-                     (admin_socket)",
+                     (admin_socket)"
+                        .to_owned(),
                 ));
             }
-            return Ok(());
+            return Ok(by(None));
         };
-        let accounts = Arc::clone(&lock(accounts));
-        match log_in(&accounts, authorization) {
+        match log_in(accounts, authorization) {
             None => {
                 self.tell_of_refusal(peer, authorization, now);
                 Err(Refusal::Unauthorized)
             }
             Some(account) if writes && account.role != Role::Admin => Err(Refusal::Forbidden(
-                "this needs an account with the role admin",
+                "this needs an account with the role admin".to_owned(),
             )),
-            Some(_) => Ok(()),
+            Some(account) => Ok(by(Some(account))),
         }
     }
 
-    fn is_our_host(&self, peer: &Peer, host: &str) -> bool {
+    fn is_our_host(&self, peer: &Peer, host: &str, hostnames: &[String]) -> bool {
         let name = without_port(host);
         let address = name
             .strip_prefix('[')
@@ -134,7 +173,7 @@ impl Access {
         let name = name.strip_suffix('.').unwrap_or(name);
         let is_name =
             |other: &str| name.eq_ignore_ascii_case(other.strip_suffix('.').unwrap_or(other));
-        is_name("localhost") || self.hostnames.iter().any(|other| is_name(other))
+        is_name("localhost") || hostnames.iter().any(|other| is_name(other))
     }
 
     fn tell_of_refusal(&self, peer: &Peer, authorization: Option<&str>, now: Instant) {
@@ -232,6 +271,11 @@ mod tests {
         )
     }
 
+    fn is_ours(access: &Access, peer: &Peer, host: &str) -> bool {
+        let rules = Arc::clone(&lock(&access.rules));
+        access.is_our_host(peer, host, &rules.hostnames)
+    }
+
     #[test]
     fn hosts_that_name_this_server_are_ours_with_any_port() {
         let access = access("192.0.2.5", &["gateway.example", "box."]);
@@ -249,7 +293,7 @@ mod tests {
             "box",
             "localhost:",
         ] {
-            assert!(access.is_our_host(&tcp(), host), "{host}");
+            assert!(is_ours(&access, &tcp(), host), "{host}");
         }
         for host in [
             "evil.example",
@@ -264,7 +308,7 @@ mod tests {
             ":80",
             "localhost:80:80",
         ] {
-            assert!(!access.is_our_host(&tcp(), host), "{host}");
+            assert!(!is_ours(&access, &tcp(), host), "{host}");
         }
     }
 
@@ -272,9 +316,13 @@ mod tests {
     fn where_all_addresses_are_the_host_it_is_the_one_that_was_asked() {
         for host in ["0.0.0.0", "::"] {
             let access = access(host, &[]);
-            assert!(access.is_our_host(&tcp(), "192.0.2.1:8989"));
-            assert!(!access.is_our_host(&tcp(), "192.0.2.2:8989"));
-            assert!(!access.is_our_host(&Peer::Unix, "192.0.2.1:8989"));
+            assert!(is_ours(&access, &tcp(), "192.0.2.1:8989"));
+            assert!(!is_ours(&access, &tcp(), "192.0.2.2:8989"));
+            let unix = Peer::Unix(Credentials {
+                user: 0,
+                process: 1,
+            });
+            assert!(!is_ours(&access, &unix, "192.0.2.1:8989"));
         }
     }
 

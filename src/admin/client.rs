@@ -87,6 +87,7 @@ impl Clients {
             framing: Framing::Chunks,
             unsent: Vec::new(),
             sent: 0,
+            blocked: false,
             bell_wanted: false,
             last: now,
         };
@@ -129,8 +130,12 @@ enum Stage {
     Rest,
     /// A request is forwarded, and its answer is not yet sent whole.
     Answering,
+    /// A thread waits for what the answer is to tell.
+    Deferred,
     /// A thread is sending a long answer.
     Streaming,
+    /// A thread is sending an answer that has no end.
+    Endless,
     /// The socket takes nothing any more.
     Broken,
 }
@@ -145,6 +150,8 @@ struct Progress {
     framing: Framing,
     unsent: Vec<u8>,
     sent: usize,
+    /// The socket has taken nothing of a stream since `last`.
+    blocked: bool,
     /// The door waits for the end of the answer.
     bell_wanted: bool,
     /// When it last moved on.
@@ -158,6 +165,11 @@ pub(super) enum Standing {
     Awaiting,
     /// The answer is on its way; its last bytes went at this time.
     Sending(Instant),
+    /// An answer that may take as long as it likes is on its way, and the
+    /// client takes nothing of it since this time.
+    Stalled(Instant),
+    /// The client waits for something that may take long.
+    Patient,
     /// The answer went out at this time; and whether another request may follow.
     Answered(Instant, bool),
     /// Its socket takes nothing any more.
@@ -175,6 +187,8 @@ impl Progress {
             Stage::Rest => Standing::Answered(self.last, self.keep_alive),
             Stage::Answering if self.unsent.is_empty() => Standing::Awaiting,
             Stage::Answering | Stage::Streaming => Standing::Sending(self.last),
+            Stage::Endless if self.blocked => Standing::Stalled(self.last),
+            Stage::Endless | Stage::Deferred => Standing::Patient,
         }
     }
 }
@@ -237,13 +251,13 @@ impl Client {
     pub(super) fn want_bell(&self) -> bool {
         let mut progress = lock(&self.progress);
         progress.bell_wanted = true;
-        matches!(progress.stage, Stage::Answering | Stage::Streaming)
+        !matches!(progress.stage, Stage::Rest | Stage::Broken)
     }
 
     /// The door has no place for it any more: nothing is sent from now on.
     pub(super) fn give_up(&self) {
         let mut progress = lock(&self.progress);
-        if progress.stage == Stage::Streaming {
+        if matches!(progress.stage, Stage::Streaming | Stage::Endless) {
             // The thread may be waiting for room in the socket.
             socket::abort(&self.socket);
         }
@@ -251,11 +265,41 @@ impl Client {
         progress.unsent = Vec::new();
     }
 
-    /// A long answer is sent from now on by a thread, with [`Self::stream`].
-    pub(super) fn begin_stream(&self, now: Instant) {
+    /// A thread waits for what the answer is to tell. The door gives it all the
+    /// time that it takes.
+    pub(super) fn defer(&self) {
         let mut progress = lock(&self.progress);
         if progress.stage == Stage::Answering {
-            progress.stage = Stage::Streaming;
+            progress.stage = Stage::Deferred;
+        }
+    }
+
+    /// What the answer is to tell is there. False where nobody waits for it any more.
+    pub(super) fn end_deferral(&self, now: Instant) -> bool {
+        let mut progress = lock(&self.progress);
+        if progress.stage == Stage::Deferred {
+            progress.stage = Stage::Answering;
+            progress.last = now;
+        }
+        progress.stage == Stage::Answering
+    }
+
+    /// Whether nobody waits for an answer any more.
+    pub(super) fn is_gone(&self) -> bool {
+        lock(&self.progress).stage == Stage::Broken
+    }
+
+    /// A long answer is sent from now on by a thread, with [`Self::stream`]; or
+    /// one that has no end.
+    pub(super) fn begin_stream(&self, endless: bool, now: Instant) {
+        let mut progress = lock(&self.progress);
+        if progress.stage == Stage::Answering {
+            progress.stage = if endless {
+                Stage::Endless
+            } else {
+                Stage::Streaming
+            };
+            progress.blocked = false;
             progress.last = now;
         }
     }
@@ -263,30 +307,38 @@ impl Client {
     /// Sends a part of a long answer, and waits until it is sent. The door
     /// decides how long that may take.
     pub(super) fn stream(&self, mut bytes: &[u8]) -> Result<(), Gone> {
-        while !bytes.is_empty() {
+        loop {
             let mut progress = lock(&self.progress);
-            if progress.stage != Stage::Streaming {
+            if !matches!(progress.stage, Stage::Streaming | Stage::Endless) {
                 return Err(Gone);
+            }
+            if bytes.is_empty() {
+                return Ok(());
             }
             match socket::write(&self.socket, bytes) {
                 Ok(length) => {
                     bytes = &bytes[length..];
+                    progress.blocked = false;
                     progress.last = Instant::now();
                 }
                 Err(Errno::AGAIN) => {
+                    // It may have had nothing to take for long before this.
+                    if progress.stage == Stage::Endless && !progress.blocked {
+                        progress.last = Instant::now();
+                    }
+                    progress.blocked = true;
                     drop(progress);
                     socket::wait_writable(&self.socket, GLANCE).map_err(|_| Gone)?;
                 }
                 Err(_) => return Err(Gone),
             }
         }
-        Ok(())
     }
 
     /// A long answer has come to its end, or will never.
     pub(super) fn end_stream(&self, whole: bool) {
         let mut progress = lock(&self.progress);
-        if progress.stage != Stage::Streaming {
+        if !matches!(progress.stage, Stage::Streaming | Stage::Endless) {
             return;
         }
         progress.stage = if whole { Stage::Rest } else { Stage::Broken };

@@ -37,16 +37,18 @@ use tiny_http::{Request, Server};
 use crate::config::{self, LoadError};
 use crate::jsonapi::{Layout, Links, Query, View};
 use crate::registry::Registry;
-use access::Access;
+pub use access::Rules;
+use access::{Access, Who};
 use client::{Client, Clients};
 use door::{Door, InnerDirectory};
-use handlers::Context;
+use handlers::{Context, Found};
 use hosts::Hosts;
+use negotiation::MediaType;
 use precondition::{Outcome, Preconditions};
 use refusal::Refusal;
-use reply::{Body, Reply};
-use route::Route;
-use stream::{Stream, Streams};
+use reply::{Body, Reply, Work};
+use route::{Deed, Route};
+use stream::{Ending, Place, Places, Stream};
 
 /// An admin server that listens, and does not answer yet.
 pub struct Admin {
@@ -152,12 +154,7 @@ impl Admin {
 
     /// Answers from now on, on two threads: the door's and the loop's.
     pub fn start(self) -> Result<Running, StartError> {
-        let context = Context {
-            registry: Arc::clone(&self.registry),
-            began: Instant::now(),
-            hosts: Hosts::new(self.registry.started),
-            waiting: Streams::default(),
-        };
+        let context = Arc::new(Context::new(Arc::clone(&self.registry)));
         let hosts = context.hosts.clone();
         self.start_with(move |access, asked| answer(access, asked, &context), hosts)
     }
@@ -226,9 +223,9 @@ fn shake_hands(door: &mut Door, server: &Server) -> io::Result<()> {
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 impl Running {
-    /// Reads the accounts again, where there are any.
-    pub fn reload_accounts(&self) {
-        self.access.reload();
+    /// Has other rules count from now on.
+    pub fn change(&self, rules: Rules) {
+        self.access.change(rules);
     }
 
     /// Closes all admin connections, and returns when the threads have ended.
@@ -245,6 +242,10 @@ impl Running {
     }
 }
 
+/// How many long answers may be on their way at a time. Each costs a thread
+/// and two pieces; a reader that is slow can keep one for a minute.
+const LONG_ANSWERS: usize = 4;
+
 /// A request and who sent it.
 struct Asked<'a> {
     request: &'a Request,
@@ -258,7 +259,7 @@ fn run(
     clients: &Clients,
     answer: &dyn Fn(&Asked<'_>) -> Reply,
 ) {
-    let streams = Streams::default();
+    let streams = Places::new(LONG_ANSWERS);
     while !stop.load(Acquire) {
         match server.recv() {
             Ok(request) => respond(request, clients, &streams, answer),
@@ -273,7 +274,7 @@ fn run(
 fn respond(
     request: Request,
     clients: &Clients,
-    streams: &Streams,
+    streams: &Places,
     answer: &dyn Fn(&Asked<'_>) -> Reply,
 ) {
     // The client may have left meanwhile; then nobody waits for an answer.
@@ -286,52 +287,103 @@ fn respond(
         let reply = catch_unwind(AssertUnwindSafe(|| answer(&asked)));
         let reply = reply.unwrap_or_else(|_| Reply::refuse(&Refusal::Internal, Layout::Compact));
         let head_alone = request.method().as_str() == "HEAD";
-        send(reply, &client, head_alone, streams);
+        send_or_defer(reply, client, head_alone, streams);
     }
     drop(request.into_writer());
 }
 
+/// Sends an answer, or finds out on a thread of its own what it is.
+fn send_or_defer(mut reply: Reply, client: Arc<Client>, head_alone: bool, streams: &Places) {
+    let Some(work) = reply.take_work() else {
+        return send(reply, client, head_alone, streams, None);
+    };
+    client.defer();
+    let (waiting, place, others) = (Arc::clone(&client), reply.take_place(), streams.clone());
+    let thread = thread::Builder::new().name("wait".into()).spawn(move || {
+        let reply = find_out(work, &waiting);
+        if waiting.end_deferral(Instant::now()) {
+            send(reply, waiting, head_alone, &others, place);
+        }
+    });
+    if let Err(cause) = thread {
+        log::error!("cannot start a thread for an answer that has to wait: {cause}");
+        if client.end_deferral(Instant::now()) {
+            let refused = Reply::refuse(&Refusal::Internal, Layout::Compact);
+            send(refused, client, head_alone, streams, None);
+        }
+    }
+}
+
+/// Does what an answer needs to have done first, perhaps one thing after the other.
+fn find_out(mut work: Work, client: &Client) -> Reply {
+    loop {
+        let done = catch_unwind(AssertUnwindSafe(|| work(&|| client.is_gone())));
+        let mut reply = done.unwrap_or_else(|_| Reply::refuse(&Refusal::Internal, Layout::Compact));
+        match reply.take_work() {
+            Some(more) => work = more,
+            None => return reply,
+        }
+    }
+}
+
 /// Sends an answer: a short one as far as the socket takes it, a long one from
-/// a thread of its own.
-fn send(mut reply: Reply, client: &Arc<Client>, head_alone: bool, streams: &Streams) {
+/// a thread of its own, which this one is where it has a place already.
+fn send(
+    mut reply: Reply,
+    client: Arc<Client>,
+    head_alone: bool,
+    streams: &Places,
+    own_place: Option<Place>,
+) {
     let framing = client.framing();
     // Whoever guesses at tokens must connect again for each guess.
     if reply.needs_close(framing) || reply.is_unauthorized() {
         client.close_after_answer();
     }
     let place = reply.take_place();
+    let endless = reply.is_endless();
     let (mut head, body) = reply.into_parts(SystemTime::now(), client.keeps_alive(), framing);
     let now = Instant::now();
     match body {
         Body::Begun(begin, rest) if !head_alone => {
-            if let Some(place) = place.or_else(|| streams.place()) {
-                client.begin_stream(now);
-                Stream {
-                    head,
-                    begin,
-                    rest,
-                    framing,
-                }
-                .start(Arc::clone(client), place);
+            let stream = Stream {
+                head,
+                begin,
+                rest,
+                framing,
+            };
+            if let Some(own) = own_place {
+                client.begin_stream(endless, now);
+                stream.send(Ending::new(client, own));
+            } else if let Some(place) = place.or_else(|| streams.place()) {
+                client.begin_stream(endless, now);
+                stream.start(client, place);
             } else {
-                let busy = Reply::refuse(&Refusal::Busy, Layout::Compact);
-                client.answer(
-                    busy.into_bytes(SystemTime::now(), client.keeps_alive()),
-                    now,
-                );
+                let busy = Reply::refuse(&Refusal::Busy(TOO_MANY), Layout::Compact);
+                let bytes = busy.into_bytes(SystemTime::now(), client.keeps_alive());
+                client.answer(bytes, now);
             }
         }
         Body::Whole(document) if !head_alone => {
             head.push_str(&document);
+            // The place is free before the client knows, who may ask again at once.
+            drop(own_place);
             client.answer(head.into_bytes(), now);
         }
-        _ => client.answer(head.into_bytes(), now),
+        _ => {
+            drop(own_place);
+            client.answer(head.into_bytes(), now);
+        }
     }
 }
 
+/// What a client is told who asks for one long answer too many.
+const TOO_MANY: &str =
+    "as many long answers are on their way as there may be; ask again in a second";
+
 /// Answers one request: whether it may come in, what its path means, what its
 /// parameters ask, what the handler finds.
-fn answer(access: &Access, asked: &Asked<'_>, context: &Context) -> Reply {
+fn answer(access: &Access, asked: &Asked<'_>, context: &Arc<Context>) -> Reply {
     let request = asked.request;
     let method = request.method().as_str();
     let writes = matches!(method, "DELETE" | "PUT");
@@ -343,18 +395,25 @@ fn answer(access: &Access, asked: &Asked<'_>, context: &Context) -> Reply {
         writes,
         Instant::now(),
     );
-    if let Err(refusal) = admitted {
-        return Reply::refuse(&refusal, Layout::Compact);
-    }
+    let who = match admitted {
+        Ok(who) => who,
+        Err(refusal) => return Reply::refuse(&refusal, Layout::Compact),
+    };
     let target = request.url();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let looked_up = Route::parse(path).and_then(|route| match method {
-        "OPTIONS" => Ok(Reply::options(route.allow())),
-        "GET" | "HEAD" => read(request, &route, query, Links::on(host), context),
-        method => Err(Refusal::MethodNotAllowed {
-            method: method.to_owned(),
-            allow: route.allow(),
-        }),
+    let looked_up = Route::parse(path).and_then(|route| {
+        let allow = route.allow();
+        if !allow.split(", ").any(|known| known == method) {
+            return Err(Refusal::MethodNotAllowed {
+                method: method.to_owned(),
+                allow,
+            });
+        }
+        match route.deed(method) {
+            Some(deed) => act(request, &route, deed, query, &who, context),
+            None if method == "OPTIONS" => Ok(Reply::options(allow)),
+            None => read(request, &route, query, context),
+        }
     });
     looked_up.unwrap_or_else(|refusal| Reply::refuse(&refusal, Query::layout_of(query)))
 }
@@ -365,28 +424,67 @@ fn read(
     request: &Request,
     route: &Route,
     query: &str,
-    links: Links,
+    context: &Arc<Context>,
+) -> Result<Reply, Refusal> {
+    let found = context.find(route)?;
+    let media_type = media_type(request, &found)?;
+    let query = Query::parse(query, found.accepts()).map_err(Refusal::BadParameter)?;
+    let validators = context.validators(&found, query.host_names);
+    match preconditions(request).evaluate(&validators, true) {
+        Outcome::Proceed => {}
+        Outcome::NotModified => return Ok(Reply::not_modified().of(media_type, validators)),
+        Outcome::Failed => return Err(Refusal::PreconditionFailed),
+    }
+    let links = Links::on(door::host(request));
+    let wait = query.wait;
+    let answer = move |context: &Context, found: Found| {
+        // While something was waited for, it may have changed.
+        let validators = context.validators(&found, query.host_names);
+        let reply = context.render(found, query, View::new(links, Instant::now()));
+        reply.of(media_type, validators)
+    };
+    match wait {
+        Some(wait) if !found.is_over() => context.wait(found, wait, answer),
+        _ => Ok(answer(context, found)),
+    }
+}
+
+/// Does what a DELETE or a PUT asks for, where it may be done as things are.
+fn act(
+    request: &Request,
+    route: &Route,
+    deed: Deed,
+    query: &str,
+    who: &Who,
     context: &Context,
 ) -> Result<Reply, Refusal> {
     let found = context.find(route)?;
+    let query = Query::parse(query, deed.accepts()).map_err(Refusal::BadParameter)?;
+    let media_type = media_type(request, &found)?;
+    let validators = context.validators(&found, false);
+    if preconditions(request).evaluate(&validators, false) != Outcome::Proceed {
+        return Err(Refusal::PreconditionFailed);
+    }
+    let links = Links::on(door::host(request));
+    let reply = context.act(deed, found, query, links, who)?;
+    Ok(reply.under(media_type))
+}
+
+/// The form in which a client takes something.
+fn media_type(request: &Request, found: &Found) -> Result<MediaType, Refusal> {
     let accept = door::list(request, "Accept");
-    let media_type = found
-        .media_type(accept.as_deref())
-        .ok_or(Refusal::NotAcceptable)?;
-    let query = Query::parse(query, found.accepts()).map_err(Refusal::BadParameter)?;
-    let validators = context.validators(&found, query.host_names);
-    let preconditions = Preconditions {
+    let media_type = found.media_type(accept.as_deref());
+    media_type.ok_or(Refusal::NotAcceptable)
+}
+
+/// What a client knows of what it asks for.
+fn preconditions(request: &Request) -> Preconditions {
+    Preconditions {
         if_match: door::list(request, "If-Match"),
         if_none_match: door::list(request, "If-None-Match"),
         if_modified_since: door::list(request, "If-Modified-Since"),
         if_unmodified_since: door::list(request, "If-Unmodified-Since"),
-    };
-    let reply = match preconditions.evaluate(&validators, true) {
-        Outcome::Proceed => context.render(found, query, View::new(links, Instant::now())),
-        Outcome::NotModified => Reply::not_modified(),
-        Outcome::Failed => return Err(Refusal::PreconditionFailed),
-    };
-    Ok(reply.of(media_type, validators))
+    }
 }
 
 #[cfg(test)]

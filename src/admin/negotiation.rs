@@ -8,6 +8,8 @@ pub(super) enum MediaType {
     JsonApi,
     /// `application/json`, for those who know no other.
     Json,
+    /// `application/x-ndjson`: a line of JSON each.
+    Lines,
 }
 
 const JSON_API: &str = "application/vnd.api+json";
@@ -18,6 +20,7 @@ impl MediaType {
         match self {
             Self::JsonApi => JSON_API,
             Self::Json => JSON,
+            Self::Lines => "application/x-ndjson",
         }
     }
 

@@ -13,7 +13,7 @@ pub enum Refusal {
     /// No token is shown that an account has.
     Unauthorized,
     /// Whoever asks may not do that; the rest says who may.
-    Forbidden(&'static str),
+    Forbidden(String),
     /// Nothing is there.
     NotFound(String),
     /// Something is there, but this cannot be done with it.
@@ -27,6 +27,8 @@ pub enum Refusal {
     NotAcceptable,
     /// It did not arrive in time.
     RequestTimeout(&'static str),
+    /// It cannot be done as things are.
+    Conflict(String),
     /// What it is about is not what the client thinks it is.
     PreconditionFailed,
     /// Its body is too long.
@@ -43,8 +45,8 @@ pub enum Refusal {
     Internal,
     /// Its body is in a transfer coding.
     NotImplemented(String),
-    /// As many long answers are on their way as there may be.
-    Busy,
+    /// As many are at it as may be; the rest says at what, and what to do.
+    Busy(&'static str),
     /// It is in a version of HTTP that is not spoken here.
     VersionNotSupported(String),
 }
@@ -60,6 +62,7 @@ impl Refusal {
             Self::NotFound(_) => (404, "Not Found"),
             Self::MethodNotAllowed { .. } => (405, "Method Not Allowed"),
             Self::NotAcceptable => (406, "Not Acceptable"),
+            Self::Conflict(_) => (409, "Conflict"),
             Self::PreconditionFailed => (412, "Precondition Failed"),
             Self::RequestTimeout(_) => (408, "Request Timeout"),
             Self::ContentTooLarge(_) => (413, "Content Too Large"),
@@ -69,7 +72,7 @@ impl Refusal {
             Self::HeadTooLarge(_) => (431, "Request Header Fields Too Large"),
             Self::Internal => (500, "Internal Server Error"),
             Self::NotImplemented(_) => (501, "Not Implemented"),
-            Self::Busy => (503, "Service Unavailable"),
+            Self::Busy(_) => (503, "Service Unavailable"),
             Self::VersionNotSupported(_) => (505, "HTTP Version Not Supported"),
         }
     }
@@ -79,7 +82,9 @@ impl Refusal {
     pub fn detail(&self) -> String {
         match self {
             Self::BadRequest(detail)
+            | Self::Forbidden(detail)
             | Self::NotFound(detail)
+            | Self::Conflict(detail)
             | Self::ContentTooLarge(detail)
             | Self::UriTooLong(detail)
             | Self::ExpectationFailed(detail)
@@ -90,7 +95,7 @@ impl Refusal {
             Self::MethodNotAllowed { method, allow } => {
                 format!("{method} is not possible here; there are {allow}")
             }
-            Self::RequestTimeout(detail) | Self::Forbidden(detail) => (*detail).to_owned(),
+            Self::RequestTimeout(detail) | Self::Busy(detail) => (*detail).to_owned(),
             Self::Unauthorized => {
                 "show the token of an account, as Authorization: Bearer TOKEN or as the password of Basic".to_owned()
             }
@@ -103,7 +108,6 @@ impl Refusal {
             Self::PreconditionFailed => {
                 "it has changed since, or If-Match has other than *: tags are weak, and never match there".to_owned()
             }
-            Self::Busy => "as many long answers are on their way as there may be; ask again in a second".to_owned(),
             Self::Internal => {
                 "the request met an error in sessiond, which is in its log".to_owned()
             }
@@ -122,7 +126,7 @@ impl Refusal {
                 ),
             ],
             Self::MethodNotAllowed { allow, .. } => vec![("Allow", allow)],
-            Self::Busy => vec![("Retry-After", "1")],
+            Self::Busy(_) => vec![("Retry-After", "1")],
             _ => Vec::new(),
         }
     }

@@ -5,15 +5,14 @@
 //! forbids it); and the door answers what never reaches tiny_http.
 
 use std::fmt::Write;
-use std::time::{Duration, SystemTime};
-
-use httpdate::HttpDate;
+use std::time::SystemTime;
 
 use super::negotiation::MediaType;
 use super::precondition::Validators;
 use super::refusal::Refusal;
 use super::stream::Place;
 use crate::jsonapi::{ErrorObject, Layout};
+use crate::time::http_date;
 
 /// How long a part of a document gets before it is sent. A document of one
 /// part goes out whole; of a longer one there is never more in memory.
@@ -29,6 +28,8 @@ pub(super) struct Reply {
     body: Body,
     /// The thread's place that it has already, where it needs one.
     place: Option<Place>,
+    /// Whether it has no end.
+    endless: bool,
 }
 
 /// What follows the head.
@@ -39,7 +40,13 @@ pub(super) enum Body {
     Whole(String),
     /// The beginning of a document, and what makes the rest.
     Begun(String, Pieces),
+    /// All that there is to tell is not known yet.
+    Deferred(Work),
 }
+
+/// Finds out, on a thread of its own, what is to be answered. It may ask whether
+/// anybody still waits for that.
+pub(super) type Work = Box<dyn FnOnce(&dyn Fn() -> bool) -> Reply + Send>;
 
 /// Makes a long document, piece by piece.
 pub(super) type Pieces = Box<dyn FnMut() -> Piece + Send>;
@@ -71,6 +78,7 @@ impl Reply {
             validators: None,
             body,
             place: None,
+            endless: false,
         }
     }
 
@@ -93,11 +101,41 @@ impl Reply {
         Self::new((200, "OK"), Body::Begun(String::new(), pieces))
     }
 
-    /// 200 with a document that has to wait for something, on a thread for that.
-    pub(super) fn waiting(pieces: Pieces, place: Place) -> Self {
+    /// An answer that has to wait for something, on a thread for that.
+    pub(super) fn deferred(work: Work, place: Place) -> Self {
         Self {
             place: Some(place),
+            ..Self::new((200, "OK"), Body::Deferred(work))
+        }
+    }
+
+    /// 200 with lines that come for as long as somebody reads them.
+    pub(super) fn endless(pieces: Pieces, place: Place) -> Self {
+        Self {
+            place: Some(place),
+            endless: true,
             ..Self::later(pieces)
+        }
+    }
+
+    /// 204: what was asked for is done.
+    pub(super) fn done() -> Self {
+        Self::new((204, "No Content"), Body::Empty)
+    }
+
+    /// Whether it has no end.
+    pub(super) fn is_endless(&self) -> bool {
+        self.endless
+    }
+
+    /// What is to be done before there is an answer.
+    pub(super) fn take_work(&mut self) -> Option<Work> {
+        match std::mem::replace(&mut self.body, Body::Empty) {
+            Body::Deferred(work) => Some(work),
+            body => {
+                self.body = body;
+                None
+            }
         }
     }
 
@@ -114,11 +152,34 @@ impl Reply {
     /// The same answer under the name that the client knows its media type by,
     /// and with what the client may come back with.
     pub(super) fn of(self, media_type: MediaType, validators: Validators) -> Self {
-        Self {
+        self.then(move |reply| Self {
             media_type,
-            validators: Some(validators),
-            ..self
+            // What never ends is never the same again.
+            validators: (!reply.endless).then_some(validators),
+            ..reply
+        })
+    }
+
+    /// The same answer under the name that the client knows its media type by.
+    pub(super) fn under(self, media_type: MediaType) -> Self {
+        self.then(move |reply| Self {
+            media_type,
+            ..reply
+        })
+    }
+
+    /// The same answer with something changed, as soon as there is one. An error
+    /// document stays as it is.
+    fn then(mut self, change: impl FnOnce(Self) -> Self + Send + 'static) -> Self {
+        if let Some(work) = self.take_work() {
+            let work: Work = Box::new(move |is_gone| work(is_gone).then(change));
+            let body = Body::Deferred(work);
+            return Self { body, ..self };
         }
+        if self.status.0 >= 400 {
+            return self;
+        }
+        change(self)
     }
 
     /// 204, for OPTIONS.
@@ -183,7 +244,7 @@ impl Reply {
             Body::Begun(..) if framing == Framing::Chunks => {
                 head.push_str("Transfer-Encoding: chunked\r\n");
             }
-            Body::Empty | Body::Begun(..) => {}
+            Body::Empty | Body::Begun(..) | Body::Deferred(_) => {}
         }
         for (name, value) in self.fields {
             let _ = write!(head, "{name}: {value}\r\n");
@@ -221,50 +282,9 @@ impl Reply {
 /// Room for the longest head there is.
 const HEAD_ESTIMATE: usize = 480;
 
-/// A time in the form that HTTP prefers (RFC 9110, section 5.6.7).
-pub(super) fn http_date(time: SystemTime) -> HttpDate {
-    HttpDate::from(clamp(time))
-}
-
-/// A time in the form of C's `asctime`: `Wed May 17 10:06:35 2017`, in UTC, a
-/// day below ten padded with a space.
-pub(super) fn asctime(time: SystemTime) -> String {
-    // `Wed, 17 May 2017 10:06:35 GMT` has the same parts in another order.
-    let date = http_date(time).to_string();
-    let day = date[5..7].trim_start_matches('0');
-    format!(
-        "{} {} {day:>2} {} {}",
-        &date[..3],
-        &date[8..11],
-        &date[17..25],
-        &date[12..16]
-    )
-}
-
-/// Appliances boot with clocks before 1970, and four digits end with 9999.
-fn clamp(time: SystemTime) -> SystemTime {
-    const LAST_SECOND_OF_9999: Duration = Duration::from_secs(253_402_300_799);
-    time.clamp(
-        SystemTime::UNIX_EPOCH,
-        SystemTime::UNIX_EPOCH + LAST_SECOND_OF_9999,
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn asctime_pads_the_day_and_clamps_what_a_clock_without_battery_says() {
-        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        assert_eq!(asctime(at(1_495_015_595)), "Wed May 17 10:06:35 2017");
-        assert_eq!(asctime(at(784_111_777)), "Sun Nov  6 08:49:37 1994");
-        assert_eq!(
-            asctime(SystemTime::UNIX_EPOCH - Duration::from_secs(1)),
-            "Thu Jan  1 00:00:00 1970"
-        );
-        assert_eq!(asctime(at(400_000_000_000)), "Fri Dec 31 23:59:59 9999");
-    }
 
     #[test]
     fn a_short_document_has_a_length_and_a_long_one_has_chunks_or_the_end_of_the_connection() {
@@ -286,7 +306,7 @@ mod tests {
 
     #[test]
     fn no_head_is_longer_than_the_room_for_it() {
-        for refusal in [Refusal::Unauthorized, Refusal::Busy] {
+        for refusal in [Refusal::Unauthorized, Refusal::Busy("")] {
             let (head, _) = Reply::refuse(&refusal, Layout::Compact).into_parts(
                 SystemTime::now(),
                 false,

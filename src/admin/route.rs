@@ -16,6 +16,34 @@ pub(super) enum Route {
     One(Kind, String),
     /// `/v1/sessions/:id/relationships/services` and the like.
     Relationship(Kind, String, String),
+    /// `/v1/sessions/events`.
+    Events,
+    /// `/v1/services/:name/stop` and the like: where something is done by PUT.
+    Deed(Kind, String, Deed),
+}
+
+/// Something that can be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    Kill,
+    KillAll,
+    Stop,
+    Start,
+    Set,
+    Clear,
+}
+
+impl Deed {
+    /// What a PUT does with a resource, by the last segment of its path.
+    fn parse(kind: Kind, segment: &str) -> Option<Self> {
+        match (kind, segment) {
+            (Kind::Services | Kind::Listeners, "stop") => Some(Self::Stop),
+            (Kind::Services | Kind::Listeners, "start") => Some(Self::Start),
+            (Kind::Servers, "set") => Some(Self::Set),
+            (Kind::Servers, "clear") => Some(Self::Clear),
+            _ => None,
+        }
+    }
 }
 
 /// What there are collections of.
@@ -56,10 +84,15 @@ impl Route {
         let found = match segments[..] {
             ["" | "v1"] => Some(Self::Root),
             ["v1", "openapi.json"] => Some(Self::OpenApi),
+            ["v1", "sessions", "events"] => Some(Self::Events),
             ["v1", kind] => Kind::parse(kind).map(Self::Collection),
             ["v1", kind, id] if !id.is_empty() => {
                 Kind::parse(kind).map(|kind| Self::One(kind, id.to_owned()))
             }
+            ["v1", kind, id, last] if !id.is_empty() => Kind::parse(kind).and_then(|kind| {
+                let deed = Deed::parse(kind, last)?;
+                Some(Self::Deed(kind, id.to_owned(), deed))
+            }),
             ["v1", kind, id, "relationships", name] if !id.is_empty() => Kind::parse(kind)
                 .map(|kind| Self::Relationship(kind, id.to_owned(), name.to_owned())),
             _ => None,
@@ -75,11 +108,26 @@ impl Route {
     /// The methods that it has, as the `Allow` header lists them.
     pub(super) fn allow(&self) -> &'static str {
         match self {
+            Self::Collection(Kind::Sessions) | Self::One(Kind::Sessions, _) => {
+                "GET, HEAD, DELETE, OPTIONS"
+            }
+            Self::Deed(..) => "PUT, OPTIONS",
             Self::Root
             | Self::OpenApi
+            | Self::Events
             | Self::Collection(_)
             | Self::One(..)
             | Self::Relationship(..) => "GET, HEAD, OPTIONS",
+        }
+    }
+
+    /// What is done here by a method that does something.
+    pub(super) fn deed(&self, method: &str) -> Option<Deed> {
+        match (method, self) {
+            ("DELETE", Self::One(Kind::Sessions, _)) => Some(Deed::Kill),
+            ("DELETE", Self::Collection(Kind::Sessions)) => Some(Deed::KillAll),
+            ("PUT", Self::Deed(_, _, deed)) => Some(*deed),
+            _ => None,
         }
     }
 }
@@ -110,6 +158,11 @@ mod tests {
                     "servers".to_owned(),
                 )),
             ),
+            ("/v1/sessions/events", Ok(Route::Events)),
+            (
+                "/v1/listeners/stop/stop/",
+                Ok(Route::Deed(Kind::Listeners, "stop".to_owned(), Deed::Stop)),
+            ),
         ] {
             assert_eq!(Route::parse(path), route, "{path}");
         }
@@ -124,6 +177,10 @@ mod tests {
             "/v1//sessions",
             "/V1",
             "/v1/sessions/1/x",
+            "/v1/sessions/1/stop",
+            "/v1/servers/db1/stop",
+            "/v1/services/CLI/set",
+            "/v1/services//stop",
             "/v1/sessions/1/relationships",
             "/v1/sessions//relationships/services",
             "/v1%2Fsessions",

@@ -1,5 +1,5 @@
 //! Long answers, each sent by a thread of its own, so that the loop never
-//! waits for a reader.
+//! waits for a reader; and the threads of answers that wait for something.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -10,14 +10,11 @@ use std::thread;
 use super::client::Client;
 use super::reply::{Framing, Piece, Pieces};
 
-/// How many long answers may be on their way at a time. Each costs a thread
-/// and two pieces; a reader that is slow can keep one for a minute.
-const MAX_STREAMS: usize = 4;
-
-/// The threads that send long answers, or those that wait for something first.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Streams {
+/// How many threads there may be for one purpose.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
     count: Arc<AtomicUsize>,
+    limit: usize,
 }
 
 /// The right to one of the threads.
@@ -31,10 +28,18 @@ impl Drop for Place {
     }
 }
 
-impl Streams {
-    /// A place for one more answer, where there is one.
+impl Places {
+    /// So many, all free.
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            count: Arc::default(),
+            limit,
+        }
+    }
+
+    /// A place for one more, where there is one.
     pub(super) fn place(&self) -> Option<Place> {
-        let more = |count| (count < MAX_STREAMS).then_some(count + 1);
+        let more = |count| (count < self.limit).then_some(count + 1);
         self.count.fetch_update(AcqRel, Relaxed, more).ok()?;
         Some(Place {
             count: Arc::clone(&self.count),
@@ -55,18 +60,15 @@ impl Stream {
     /// the client is cut off, since its answer can be neither given nor refused
     /// any more.
     pub(super) fn start(self, client: Arc<Client>, place: Place) {
-        let ending = Ending {
-            client,
-            whole: false,
-            place: Some(place),
-        };
+        let ending = Ending::new(client, place);
         let send = move || self.send(ending);
         if let Err(cause) = thread::Builder::new().name("stream".into()).spawn(send) {
             log::error!("cannot start a thread for a long answer: {cause}");
         }
     }
 
-    fn send(mut self, mut ending: Ending) {
+    /// Sends it on this thread.
+    pub(super) fn send(mut self, mut ending: Ending) {
         let mut bytes = std::mem::take(&mut self.head);
         let begin = std::mem::take(&mut self.begin);
         self.frame(&mut bytes, &begin);
@@ -107,10 +109,21 @@ impl Stream {
 }
 
 /// Tells the client how its answer ended, once, also after a panic.
-struct Ending {
+pub(super) struct Ending {
     client: Arc<Client>,
     whole: bool,
     place: Option<Place>,
+}
+
+impl Ending {
+    /// Until the whole answer is sent, it ends early.
+    pub(super) fn new(client: Arc<Client>, place: Place) -> Self {
+        Self {
+            client,
+            whole: false,
+            place: Some(place),
+        }
+    }
 }
 
 impl Drop for Ending {
@@ -127,10 +140,10 @@ mod tests {
 
     #[test]
     fn there_is_a_place_for_each_of_four_and_again_when_one_leaves() {
-        let streams = Streams::default();
-        let mut places: Vec<Place> = (0..MAX_STREAMS).map(|_| streams.place().unwrap()).collect();
-        assert!(streams.place().is_none());
-        places.pop();
-        assert!(streams.place().is_some());
+        let places = Places::new(4);
+        let mut taken: Vec<Place> = (0..4).map(|_| places.place().unwrap()).collect();
+        assert!(places.place().is_none());
+        taken.pop();
+        assert!(places.place().is_some());
     }
 }

@@ -90,6 +90,12 @@ fn admin(reader: &mut Reader<'_>) -> Admin {
             value::connections,
         ),
         history: reader.optional("admin_history", default.history, value::history),
+        log_sessions: reader.optional("log_sessions", default.log_sessions, value::boolean),
+        shutdown_timeout: reader.optional(
+            "shutdown_timeout",
+            default.shutdown_timeout,
+            value::duration,
+        ),
     };
     reader.finish();
     admin

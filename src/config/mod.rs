@@ -49,7 +49,7 @@ pub struct Config {
     pub listeners: Vec<Listener>,
 }
 
-/// The admin server.
+/// The admin server, and what concerns the whole program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// `admin_enabled`: whether there is an admin server at all.
@@ -68,6 +68,10 @@ pub struct Admin {
     pub max_connections: usize,
     /// `admin_history`: how many closed sessions are remembered.
     pub history: usize,
+    /// `log_sessions`: whether the log tells of each session that comes, logs in or goes.
+    pub log_sessions: bool,
+    /// `shutdown_timeout`: how long sessions get to end when they are to go.
+    pub shutdown_timeout: Duration,
 }
 
 /// The admin server's unix socket. Whoever can connect to it may read and write.
@@ -94,6 +98,8 @@ impl Default for Admin {
             hostnames: Vec::new(),
             max_connections: 64,
             history: 1000,
+            log_sessions: false,
+            shutdown_timeout: Duration::ZERO,
         }
     }
 }

@@ -6,9 +6,6 @@ use std::time::Duration;
 
 use super::{Host, Network, Protocol, Rank, Router};
 
-/// A year: longer waits are typing mistakes, and their sum with a clock must not overflow.
-const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
-
 /// A boolean, in the words that the API takes, too.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     crate::boolean::parse(text).ok_or_else(|| "must be true or false".to_owned())
@@ -16,23 +13,7 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
 
 /// `500ms`, `10s`, `2m`, `1h`; a bare number is seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let milliseconds_each = match &text[digits.len()..] {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => 0,
-    };
-    let number = decimal::<u64>(digits).filter(|_| milliseconds_each > 0);
-    let number = number.ok_or("must be a whole number with ms, s, m or h, such as 10s")?;
-    match number
-        .checked_mul(milliseconds_each)
-        .map(Duration::from_millis)
-    {
-        Some(duration) if duration <= MAX_DURATION => Ok(duration),
-        _ => Err("must be a year at most".to_owned()),
-    }
+    crate::duration::parse(text).map_err(str::to_owned)
 }
 
 /// A duration that something can happen in.
@@ -216,38 +197,6 @@ pub(super) fn protocol(text: &str) -> Result<Protocol, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_units() {
-        for (text, milliseconds) in [
-            ("0", 0),
-            ("5", 5_000),
-            ("5s", 5_000),
-            ("250ms", 250),
-            ("2m", 120_000),
-            ("1h", 3_600_000),
-        ] {
-            assert_eq!(
-                duration(text),
-                Ok(Duration::from_millis(milliseconds)),
-                "{text}"
-            );
-        }
-        for text in [
-            "",
-            "s",
-            "-1",
-            "+1",
-            "1.5s",
-            "1 s",
-            "1d",
-            "9999h9",
-            "18446744073709551616",
-            "99999999h",
-        ] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_host_is_an_address_or_a_name_but_not_a_mistyped_address() {

@@ -20,7 +20,7 @@ pub use error::ErrorObject;
 pub use filter::Filter;
 pub use link::{Links, decode_percent};
 pub use path::Path;
-pub use query::{Accepts, Lifetime, Page, ParameterFault, Query, SortKey};
+pub use query::{Accepts, Lifetime, Page, ParameterFault, Query, Setting, SortKey};
 pub use resource::{
     Resource, Selection, View, begin_collection, document, end_collection, select, write_object,
     write_row,

@@ -3,11 +3,14 @@
 //! A parameter that is not known, or whose value does not parse, is a fault: a
 //! typing mistake never passes for an answer.
 
+use std::time::Duration;
+
 use super::filter::Filter;
 use super::link::{decode_percent, encode_percent};
 use super::path::Path;
 use super::writer::Layout;
 use crate::boolean;
+use crate::duration;
 
 /// How many filters and sort keys a request may have; nobody types more.
 const MAX_TERMS: usize = 16;
@@ -15,30 +18,75 @@ const MAX_TERMS: usize = 16;
 /// The resource types there are, for `fields[TYPE]`.
 const TYPES: [&str; 4] = ["sessions", "services", "servers", "listeners"];
 
-/// What a resource takes parameters for.
+/// The parameters that a request may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepts {
-    /// `pretty` alone.
-    Layout,
-    /// `pretty` and `fields`.
-    Resource,
-    /// Those and `rdns`.
-    Session,
-    /// `pretty`, `fields`, `filter`, `sort` and `page`.
-    Collection,
-    /// Those and `rdns` and `state`.
-    Sessions,
-}
+pub struct Accepts(&'static [&'static str]);
 
 impl Accepts {
-    fn rows(self) -> bool {
-        matches!(self, Self::Collection | Self::Sessions)
+    /// To read something that has one form alone, or to do something with it.
+    pub const LAYOUT: Self = Self(&["pretty"]);
+    /// To read a resource.
+    pub const RESOURCE: Self = Self(&["pretty", "fields[TYPE]"]);
+    /// To read a resource that has connections.
+    pub const CONNECTED: Self = Self(&["pretty", "fields[TYPE]", "wait"]);
+    /// To read a session.
+    pub const SESSION: Self = Self(&["pretty", "fields[TYPE]", "rdns", "wait"]);
+    /// To read a collection.
+    pub const COLLECTION: Self = Self(&[
+        "pretty",
+        "fields[TYPE]",
+        "filter",
+        "filter[PATH]",
+        "sort",
+        "page[size]",
+        "page[number]",
+    ]);
+    /// To read the collection of sessions.
+    pub const SESSIONS: Self = Self(&[
+        "pretty",
+        "fields[TYPE]",
+        "filter",
+        "filter[PATH]",
+        "sort",
+        "page[size]",
+        "page[number]",
+        "rdns",
+        "state",
+    ]);
+    /// To kill a session.
+    pub const KILL: Self = Self(&["pretty", "ttl"]);
+    /// To kill all sessions of a kind.
+    pub const KILL_ALL: Self = Self(&["pretty", "filter", "filter[PATH]", "ttl", "dry_run"]);
+    /// To stop something.
+    pub const STOP: Self = Self(&["pretty", "force"]);
+    /// To set a server's condition or clear it.
+    pub const SETTING: Self = Self(&["pretty", "state", "force"]);
+
+    fn has(self, name: &str) -> bool {
+        self.0.contains(&name)
     }
 
-    fn host_names(self) -> bool {
-        matches!(self, Self::Session | Self::Sessions)
+    /// All of them, in words.
+    fn in_words(self) -> String {
+        match self.0 {
+            [one] => format!("there is {one}"),
+            [first @ .., last] => format!("there are {} and {last}", first.join(", ")),
+            [] => "there is none".to_owned(),
+        }
     }
 }
+
+/// `state`, where a server is set to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// `drain`.
+    Drain,
+    /// `maintenance`.
+    Maintenance,
+}
+
+/// The longest `wait`. A client that is still there then may ask again.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// `state`: which sessions are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +118,16 @@ pub struct Query {
     pub lifetime: Lifetime,
     /// `rdns`: whether hosts are to be named.
     pub host_names: bool,
+    /// `wait`: how long to wait for the end of a session, or of the last connection.
+    pub wait: Option<Duration>,
+    /// `ttl`: how long a session gets that is killed.
+    pub ttl: Duration,
+    /// `dry_run`: whether nothing is to be done.
+    pub dry_run: bool,
+    /// `force`: whether sessions end, too.
+    pub force: bool,
+    /// `state`, where a server is set to one.
+    pub setting: Option<Setting>,
     /// All parameters but those of the page, encoded again.
     others: String,
 }
@@ -113,10 +171,10 @@ impl Query {
                 None => (decode(pair)?, None),
             };
             match name.as_str() {
-                "page[size]" if accepts.rows() => {
+                "page[size]" if accepts.has("page[size]") => {
                     size = Some(page_size(value.as_deref())?);
                 }
-                "page[number]" if accepts.rows() => {
+                "page[number]" if accepts.has("page[number]") => {
                     number = Some(page_number(value.as_deref())?);
                 }
                 _ => {
@@ -154,7 +212,7 @@ impl Query {
         value: Option<&str>,
         accepts: Accepts,
     ) -> Result<(), ParameterFault> {
-        let of_collection = accepts.rows();
+        let filters = accepts.has("filter");
         let inside = |outer: &str| {
             name.strip_prefix(outer)?
                 .strip_prefix('[')?
@@ -162,7 +220,7 @@ impl Query {
         };
         if name == "pretty" {
             self.layout = layout(value)?;
-        } else if let Some(of) = inside("fields").filter(|_| accepts != Accepts::Layout) {
+        } else if let Some(of) = inside("fields").filter(|_| accepts.has("fields[TYPE]")) {
             let of = TYPES.into_iter().find(|known| *known == of);
             let of = of.ok_or_else(|| {
                 fault(
@@ -173,29 +231,56 @@ impl Query {
             let list = fields(value.unwrap_or_default()).map_err(|detail| fault(name, &detail))?;
             self.fields.retain(|(other, _)| *other != of);
             self.fields.push((of, list));
-        } else if name == "filter" && of_collection {
+        } else if name == "filter" && filters {
             let filter = Filter::pointer(value.unwrap_or_default());
             self.filters
                 .push(filter.map_err(|detail| fault(name, &detail))?);
-        } else if let Some(path) = inside("filter").filter(|_| of_collection) {
+        } else if let Some(path) = inside("filter").filter(|_| filters) {
             let filter = Filter::json_path(path, value.unwrap_or_default());
             self.filters
                 .push(filter.map_err(|detail| fault(name, &detail))?);
-        } else if name == "sort" && of_collection {
+        } else if name == "sort" && accepts.has(name) {
             self.sort =
                 sort_keys(value.unwrap_or_default()).map_err(|detail| fault(name, &detail))?;
-        } else if name == "rdns" && accepts.host_names() {
-            self.host_names = boolean_value(name, value)?;
-        } else if name == "state" && accepts == Accepts::Sessions {
-            self.lifetime = lifetime(value)?;
-        } else {
+        } else if !accepts.has(name) {
             return Err(fault(name, &unknown(name, accepts)));
+        } else {
+            self.take_plain(name, value, accepts)?;
         }
         if self.filters.len() > MAX_TERMS {
             return Err(fault(
                 name,
                 &format!("there are at most {MAX_TERMS} filters"),
             ));
+        }
+        Ok(())
+    }
+
+    /// Takes a parameter that has no other name inside its own.
+    fn take_plain(
+        &mut self,
+        name: &str,
+        value: Option<&str>,
+        accepts: Accepts,
+    ) -> Result<(), ParameterFault> {
+        match name {
+            "rdns" => self.host_names = boolean_value(name, value)?,
+            "dry_run" => self.dry_run = boolean_value(name, value)?,
+            "force" => self.force = boolean_value(name, value)?,
+            "ttl" => self.ttl = duration_value(name, value)?,
+            "wait" => {
+                let wait = duration_value(name, value)?;
+                if wait > LONGEST_WAIT {
+                    return Err(fault(
+                        name,
+                        "wait must be 60s at most; ask again after that",
+                    ));
+                }
+                self.wait = Some(wait);
+            }
+            "state" if accepts == Accepts::SETTING => self.setting = Some(setting(value)?),
+            "state" => self.lifetime = lifetime(value)?,
+            _ => return Err(fault(name, &unknown(name, accepts))),
         }
         Ok(())
     }
@@ -240,19 +325,10 @@ impl Query {
 }
 
 fn unknown(name: &str, accepts: Accepts) -> String {
-    let there_are = match accepts {
-        Accepts::Layout => "there is pretty",
-        Accepts::Resource => "there are pretty and fields[TYPE]",
-        Accepts::Session => "there are pretty, fields[TYPE] and rdns",
-        Accepts::Collection => {
-            "there are pretty, fields[TYPE], filter, filter[PATH], sort, page[size] and page[number]"
-        }
-        Accepts::Sessions => {
-            "there are pretty, fields[TYPE], filter, filter[PATH], sort, page[size], page[number], \
-             rdns and state"
-        }
-    };
-    format!("{name} is not a parameter of this resource; {there_are}")
+    format!(
+        "{name} is not a parameter of this request; {}",
+        accepts.in_words()
+    )
 }
 
 fn fault(parameter: &str, detail: &str) -> ParameterFault {
@@ -293,6 +369,19 @@ fn boolean_value(name: &str, value: Option<&str>) -> Result<bool, ParameterFault
             format!("the value of {name} must be true or false, on or off, yes or no, 1 or 0");
         fault(name, &detail)
     })
+}
+
+fn duration_value(name: &str, value: Option<&str>) -> Result<Duration, ParameterFault> {
+    let parsed = duration::parse(value.unwrap_or_default());
+    parsed.map_err(|what_is_right| fault(name, &format!("{name} {what_is_right}")))
+}
+
+fn setting(value: Option<&str>) -> Result<Setting, ParameterFault> {
+    match value {
+        Some("drain") => Ok(Setting::Drain),
+        Some("maintenance") => Ok(Setting::Maintenance),
+        _ => Err(fault("state", "state must be drain or maintenance")),
+    }
 }
 
 fn lifetime(value: Option<&str>) -> Result<Lifetime, ParameterFault> {
@@ -370,7 +459,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Query, ParameterFault> {
-        Query::parse(text, Accepts::Collection)
+        Query::parse(text, Accepts::COLLECTION)
     }
 
     #[test]
@@ -468,10 +557,10 @@ mod tests {
             "page[size]=1",
         ] {
             assert!(parse(text).is_ok(), "{text}");
-            assert!(Query::parse(text, Accepts::Resource).is_err(), "{text}");
+            assert!(Query::parse(text, Accepts::RESOURCE).is_err(), "{text}");
         }
-        assert!(Query::parse("fields[sessions]=a", Accepts::Resource).is_ok());
-        assert!(Query::parse("fields[sessions]=a", Accepts::Layout).is_err());
+        assert!(Query::parse("fields[sessions]=a", Accepts::RESOURCE).is_ok());
+        assert!(Query::parse("fields[sessions]=a", Accepts::LAYOUT).is_err());
     }
 
     #[test]
@@ -484,5 +573,31 @@ mod tests {
             "filter=%2Fid%3D1&pretty&page%5Bsize%5D=5&page%5Bnumber%5D=3"
         );
         assert_eq!(parse(&next).unwrap().with_page(5, 3), next);
+    }
+
+    #[test]
+    fn durations_settings_and_waits_are_checked() {
+        let session = |text: &str| Query::parse(text, Accepts::SESSION);
+        assert_eq!(
+            session("wait=30s").unwrap().wait,
+            Some(Duration::from_secs(30))
+        );
+        for text in ["wait", "wait=", "wait=61s", "wait=x", "ttl=5"] {
+            assert!(session(text).is_err(), "{text}");
+        }
+        let kill = |text: &str| Query::parse(text, Accepts::KILL).map(|query| query.ttl);
+        assert_eq!(kill(""), Ok(Duration::ZERO));
+        assert_eq!(kill("ttl=500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(
+            kill("ttl=soon").unwrap_err().detail,
+            "ttl must be a whole number with ms, s, m or h, such as 10s"
+        );
+        let set = |text: &str| Query::parse(text, Accepts::SETTING).map(|query| query.setting);
+        assert_eq!(set("state=drain"), Ok(Some(Setting::Drain)));
+        assert_eq!(set("state=maintenance"), Ok(Some(Setting::Maintenance)));
+        assert_eq!(set(""), Ok(None));
+        for text in ["state", "state=open", "state=Drain", "ttl=5"] {
+            assert!(set(text).is_err(), "{text}");
+        }
     }
 }

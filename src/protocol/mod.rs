@@ -125,6 +125,11 @@ pub enum Refusal<'a> {
         /// The service's name.
         service: &'a str,
     },
+    /// An operator has ended the session.
+    Killed {
+        /// The service's name.
+        service: &'a str,
+    },
 }
 
 impl fmt::Display for Refusal<'_> {
@@ -138,6 +143,12 @@ impl fmt::Display for Refusal<'_> {
             }
             Self::NoServer { service } => write!(f, "No server of service {service} is available"),
             Self::Stopped { service } => write!(f, "Service {service} is stopped"),
+            Self::Killed { service } => {
+                write!(
+                    f,
+                    "An operator of service {service} has ended the connection"
+                )
+            }
         }
     }
 }

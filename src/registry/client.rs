@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::activity::Activity;
-use super::session::{Session, SessionId};
 use super::server::Server;
+use super::session::{Session, SessionId};
 use super::traffic::Traffic;
 use crate::lock::lock;
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::listener::Listener;
 use super::server::{Condition, Server};
 use super::service::Service;
-use super::session::Session;
+use super::session::{Session, SessionId};
 use crate::lock::lock;
 
 /// How many commands may wait. Few threads ask, each for one at a time.
@@ -73,18 +73,21 @@ pub enum Unfollowed {
     NoAnswer,
 }
 
+/// The clients' sessions that a command ends, now or later; or why it was not followed.
+pub type Followed = Result<Vec<SessionId>, Unfollowed>;
+
 /// A command that waits to be followed; where it is dropped without an answer,
 /// whoever asked learns that there is none.
 #[derive(Debug)]
 pub struct Asked {
     /// What is to be done.
     pub command: Command,
-    sender: Sender<Result<(), Unfollowed>>,
+    sender: Sender<Followed>,
 }
 
 impl Asked {
     /// Says how it went. The command is given back, to be dropped.
-    pub fn answer(self, result: Result<(), Unfollowed>) {
+    pub fn answer(self, result: Followed) {
         // Whoever asked may have given up.
         let _ = self.sender.send(result);
     }
@@ -122,7 +125,7 @@ impl Commands {
     }
 
     /// Asks for something, and returns when it is done or cannot be.
-    pub fn ask(&self, command: Command) -> Result<(), Unfollowed> {
+    pub fn ask(&self, command: Command) -> Followed {
         let (sender, answer) = channel();
         let bell = {
             let mut inner = lock(&self.inner);
@@ -142,7 +145,9 @@ impl Commands {
 impl fmt::Debug for Commands {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let waiting = lock(&self.inner).queue.len();
-        f.debug_struct("Commands").field("waiting", &waiting).finish()
+        f.debug_struct("Commands")
+            .field("waiting", &waiting)
+            .finish()
     }
 }
 
@@ -170,7 +175,7 @@ mod tests {
             let commands = Arc::clone(&commands);
             thread::spawn(move || {
                 let impossible = Unfollowed::Impossible("as the test wants it".to_owned());
-                for result in [Ok(()), Err(impossible)] {
+                for result in [Ok(Vec::new()), Err(impossible)] {
                     rung.recv().unwrap();
                     commands.take().unwrap().answer(result);
                 }
@@ -178,8 +183,11 @@ mod tests {
                 commands.detach();
             })
         };
-        assert_eq!(commands.ask(nothing()), Ok(()));
-        assert!(matches!(commands.ask(nothing()), Err(Unfollowed::Impossible(_))));
+        assert_eq!(commands.ask(nothing()), Ok(Vec::new()));
+        assert!(matches!(
+            commands.ask(nothing()),
+            Err(Unfollowed::Impossible(_))
+        ));
         assert_eq!(commands.ask(nothing()), Err(Unfollowed::NoAnswer));
         following.join().unwrap();
     }

@@ -95,6 +95,8 @@ impl Drop for Attachment {
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.count.load(Acquire);
-        f.debug_struct("Events").field("sinks", &count).finish()
+        f.debug_struct("Events")
+            .field("count", &count)
+            .finish_non_exhaustive()
     }
 }

@@ -31,7 +31,7 @@ use crate::lock::lock;
 
 pub use change::{Change, Changes};
 pub use client::{BackendConnection, Client, Encryption, Login};
-pub use command::{Asked, ClientsOf, Command, Commands, Unfollowed};
+pub use command::{Asked, ClientsOf, Command, Commands, Followed, Unfollowed};
 pub use departures::Departures;
 pub use ending::{CloseReason, Ending};
 pub use events::{Attachment, Event, Events, Happening, Sink};

@@ -114,8 +114,7 @@ impl Topology {
             }
             Some(known) => Arc::new(known.renewed(parameters.clone(), servers)),
             None => {
-                let service =
-                    Service::new(parameters.clone(), servers, &self.service_changes, now);
+                let service = Service::new(parameters.clone(), servers, &self.service_changes, now);
                 Arc::new(service)
             }
         }
@@ -201,11 +200,7 @@ impl Topology {
     }
 }
 
-fn find<'a, T>(
-    all: &'a [Arc<T>],
-    name_of: impl Fn(&T) -> &str,
-    name: &str,
-) -> Option<&'a Arc<T>> {
+fn find<'a, T>(all: &'a [Arc<T>], name_of: impl Fn(&T) -> &str, name: &str) -> Option<&'a Arc<T>> {
     all.iter().find(|one| name_of(one) == name)
 }
 

@@ -6,6 +6,7 @@
 //! be given a server. So the relay counts: it stops accepting while another
 //! session would not fit, and lets the kernel keep the clients.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,11 +19,12 @@ use mio::unix::SourceFd;
 use rustix::io::Errno;
 
 use super::Relay;
+use super::control::has;
 use super::pipe::Kind;
 use super::session::Session;
 use super::source::Source;
 use crate::config::Endpoint;
-use crate::registry::{CloseReason, Listener, Registry, SessionId};
+use crate::registry::{self, CloseReason, Listener, Registry, SessionState};
 use crate::socket::{self, Accepted, Listening, Permissions};
 
 /// How many clients a listener accepts before the sessions have their turn.
@@ -34,7 +36,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// All listeners, and whether they may accept.
 pub(super) struct Acceptor {
-    open: Vec<Open>,
+    /// By numbers that are never used twice.
+    open: BTreeMap<usize, Open>,
+    next: usize,
     sessions_at_most: usize,
     /// Until when accepting rests.
     paused: Option<Instant>,
@@ -42,17 +46,37 @@ pub(super) struct Acceptor {
     told: bool,
 }
 
-/// A listener while it listens.
+/// A listener, with its socket unless it is stopped.
 struct Open {
-    listening: Listening,
+    listening: Option<Listening>,
     listener: Arc<Listener>,
     /// The listener's own session.
-    session: SessionId,
+    session: Arc<registry::Session>,
     /// Clients may be waiting.
     ready: bool,
+    /// Whether the log knows where it listens.
+    announced: bool,
 }
 
-/// Why the relay cannot start.
+/// A listener that is to listen, and where it gets its socket from.
+pub(super) struct Prepared {
+    listener: Arc<Listener>,
+    socket: Found,
+}
+
+/// Where a listener gets its socket from.
+enum Found {
+    /// It has it already, and its session.
+    Own(usize),
+    /// Another one at the same place has it, or the same one with other parameters.
+    OfAnother(usize),
+    /// It is new.
+    New(usize, Listening),
+    /// Nowhere: it is stopped.
+    None,
+}
+
+/// Why the relay cannot start, or not listen.
 #[derive(Debug)]
 pub enum ListenError {
     /// The system has no event queue for us.
@@ -101,68 +125,170 @@ impl Acceptor {
         events: &mio::Registry,
         sessions_at_most: usize,
     ) -> Result<Self, ListenError> {
-        let topology = registry.topology();
-        let listeners = &topology.listeners;
-        let sockets = listeners.iter().enumerate().map(|(index, listener)| {
-            let register = |listening: Listening| {
-                let fd = listening.as_raw_fd();
-                events.register(
-                    &mut SourceFd(&fd),
-                    Source::Listener(index).token(),
-                    Interest::READABLE,
-                )?;
-                Ok(listening)
-            };
-            listen(listener)
-                .and_then(register)
-                .map_err(|cause| ListenError::Listen {
-                    listener: listener.name().to_owned(),
-                    endpoint: endpoint_in_words(&listener.parameters.endpoint),
-                    cause,
-                })
-        });
-        let sockets: Vec<Listening> = sockets.collect::<Result<_, _>>()?;
-        let connected = SystemTime::now();
-        let open = sockets
-            .into_iter()
-            .zip(listeners)
-            .map(|(listening, listener)| {
-                if let Some(address) = listening.address() {
-                    listener.set_address(address);
-                }
-                let session = registry.sessions.open_listener(listener, connected).id();
-                Open {
-                    listening,
-                    listener: Arc::clone(listener),
-                    session,
-                    ready: false,
-                }
-            });
-        Ok(Self {
-            open: open.collect(),
+        let mut acceptor = Self {
+            open: BTreeMap::new(),
+            next: 0,
             sessions_at_most,
             paused: None,
             told: false,
-        })
+        };
+        let listeners = acceptor.prepare(&registry.topology().listeners, events)?;
+        acceptor.change(listeners, registry, sessions_at_most, Instant::now());
+        Ok(acceptor)
+    }
+
+    /// Finds a socket for each listener: its own where it did not change, the one
+    /// at the same place, or a new one. On an error nothing has changed.
+    pub(super) fn prepare(
+        &mut self,
+        listeners: &[Arc<Listener>],
+        events: &mio::Registry,
+    ) -> Result<Vec<Prepared>, ListenError> {
+        let mut prepared: Vec<Prepared> = Vec::new();
+        for listener in listeners {
+            let parameters = &listener.parameters;
+            let same = self.open.iter().find(|(_, open)| {
+                open.listener.is(listener) && open.listener.parameters == *parameters
+            });
+            let socket = if let Some((number, _)) = same {
+                Found::Own(*number)
+            } else if listener.is_stopped() {
+                Found::None
+            } else if let Some(number) = self.at(&parameters.endpoint, listener) {
+                Found::OfAnother(number)
+            } else {
+                let number = self.next;
+                self.next += 1;
+                Found::New(number, listen(listener, number, events)?)
+            };
+            prepared.push(Prepared {
+                listener: Arc::clone(listener),
+                socket,
+            });
+        }
+        Ok(prepared)
+    }
+
+    /// The number of a listener that listens at a place already. Ports that
+    /// the system has chosen are at the same place only for the same listener.
+    fn at(&self, endpoint: &Endpoint, listener: &Listener) -> Option<usize> {
+        let is_chosen = matches!(endpoint, Endpoint::Tcp { port: 0, .. });
+        let there = |open: &Open| {
+            open.listening.is_some()
+                && open.listener.parameters.endpoint == *endpoint
+                && (!is_chosen || open.listener.is(listener))
+        };
+        let found = self.open.iter().find(|(_, open)| there(open));
+        found.map(|(number, _)| *number)
+    }
+
+    /// Goes over to other listeners. What is not among them is closed.
+    pub(super) fn change(
+        &mut self,
+        listeners: Vec<Prepared>,
+        registry: &Registry,
+        sessions_at_most: usize,
+        now: Instant,
+    ) {
+        self.sessions_at_most = sessions_at_most;
+        let time = SystemTime::now();
+        let mut before = std::mem::take(&mut self.open);
+        for Prepared { listener, socket } in listeners {
+            let (number, listening, ready) = match socket {
+                Found::Own(number) => {
+                    if let Some(open) = before.remove(&number) {
+                        self.open.insert(number, Open { listener, ..open });
+                    }
+                    continue;
+                }
+                Found::OfAnother(number) => {
+                    let other = before.get_mut(&number);
+                    let listening = other.and_then(|other| other.listening.take());
+                    // Clients may have come since its last event.
+                    (number, listening, true)
+                }
+                Found::New(number, listening) => (number, Some(listening), false),
+                Found::None => {
+                    self.next += 1;
+                    (self.next - 1, None, false)
+                }
+            };
+            if let Some(address) = listening.as_ref().and_then(Listening::address) {
+                listener.set_address(address);
+            }
+            let session = registry.sessions.open_listener(&listener, time);
+            if listening.is_none() {
+                session.set_state(SessionState::StoppedListener, time);
+            }
+            let open = Open {
+                ready: ready && listening.is_some(),
+                listening,
+                listener,
+                session,
+                announced: false,
+            };
+            self.open.insert(number, open);
+        }
+        for (_, open) in before {
+            let stays = |other: &Open| other.listener.is(&open.listener);
+            if !self.open.values().any(stays) {
+                log::info!("listener {}: removed", open.listener.name());
+            }
+            open.end(registry, time, now);
+        }
     }
 
     /// Where a listener listens; `None` for a unix socket.
     pub(super) fn address(&self, listener: &str) -> Option<SocketAddr> {
-        self.open
-            .iter()
-            .find(|open| open.listener.name() == listener)?
-            .listening
+        let mut open = self.open.values();
+        open.find(|open| open.listener.name() == listener)?
+            .listener
             .address()
     }
 
-    /// Tells the log where it listens.
-    pub(super) fn announce(&self) {
-        for open in &self.open {
-            let place = open.listening.address().map(|address| address.to_string());
-            let place =
-                place.unwrap_or_else(|| endpoint_in_words(&open.listener.parameters.endpoint));
-            log::info!("listener {}: listening on {place}", open.listener.name());
+    /// Tells the log where it listens, as far as the log does not know.
+    pub(super) fn announce(&mut self) {
+        self.open.values_mut().for_each(Open::announce);
+    }
+
+    /// Stops listening in some places.
+    pub(super) fn stop(&mut self, listeners: &[Arc<Listener>], time: SystemTime) {
+        for open in self.open.values_mut() {
+            if has(listeners, &open.listener) && open.listening.take().is_some() {
+                open.ready = false;
+                open.listener.set_stopped(true, time);
+                open.session.set_state(SessionState::StoppedListener, time);
+            }
         }
+    }
+
+    /// Listens again in some places: all or nothing.
+    pub(super) fn start(
+        &mut self,
+        listeners: &[Arc<Listener>],
+        events: &mio::Registry,
+        time: SystemTime,
+    ) -> Result<(), ListenError> {
+        let stopped = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.listening.is_none() && has(listeners, &open.listener));
+        let sockets = stopped.map(|(number, open)| {
+            let listening = listen(&open.listener, *number, events)?;
+            Ok((*number, listening))
+        });
+        for (number, listening) in sockets.collect::<Result<Vec<_>, _>>()? {
+            let Some(open) = self.open.get_mut(&number) else {
+                continue;
+            };
+            if let Some(address) = listening.address() {
+                open.listener.set_address(address);
+            }
+            open.listening = Some(listening);
+            open.listener.set_stopped(false, time);
+            open.session.set_state(SessionState::Listener, time);
+        }
+        Ok(())
     }
 
     /// How many sessions there may be.
@@ -171,13 +297,21 @@ impl Acceptor {
     }
 
     /// Clients have arrived.
-    pub(super) fn event(&mut self, index: usize) {
-        self.open[index].ready = true;
+    pub(super) fn event(&mut self, number: usize) {
+        if let Some(open) = self.open.get_mut(&number) {
+            open.ready = true;
+        }
     }
 
     /// Whether clients can be accepted right now.
     pub(super) fn has_more(&self) -> bool {
-        self.paused.is_none() && self.open.iter().any(|open| open.ready)
+        self.paused.is_none() && self.open.values().any(|open| open.ready)
+    }
+
+    /// The next listener from that number on whose clients may be waiting.
+    fn next_ready(&self, from: usize) -> Option<usize> {
+        let mut open = self.open.range(from..);
+        open.find(|(_, open)| open.ready).map(|(number, _)| *number)
     }
 
     /// When a pause ends.
@@ -185,13 +319,10 @@ impl Acceptor {
         self.paused
     }
 
-    /// Stops listening, and ends the listeners' sessions.
+    /// Stops listening for good, and ends the listeners' sessions.
     pub(super) fn close(&mut self, registry: &Registry, now: Instant) {
-        for open in self.open.drain(..) {
-            let closed = SystemTime::now();
-            registry
-                .sessions
-                .close(open.session, CloseReason::Shutdown, closed, now);
+        for (_, open) in std::mem::take(&mut self.open) {
+            open.end(registry, SystemTime::now(), now);
         }
     }
 
@@ -205,17 +336,65 @@ impl Acceptor {
     }
 }
 
-fn listen(listener: &Listener) -> io::Result<Listening> {
-    match &listener.parameters.endpoint {
-        Endpoint::Tcp {
-            address: Some(address),
-            port,
-        } => Listening::tcp(SocketAddr::new(*address, *port)),
-        Endpoint::Tcp {
-            address: None,
-            port,
-        } => Listening::any(*port),
-        Endpoint::Unix(path) => Listening::unix(path, &Permissions::EVERYBODY),
+impl Open {
+    fn announce(&mut self) {
+        if self.listening.is_some() && !std::mem::replace(&mut self.announced, true) {
+            let place = self.listener.address().map(|address| address.to_string());
+            let place =
+                place.unwrap_or_else(|| endpoint_in_words(&self.listener.parameters.endpoint));
+            log::info!("listener {}: listening on {place}", self.listener.name());
+        }
+    }
+
+    /// Closes its socket, and ends its session.
+    fn end(self, registry: &Registry, time: SystemTime, now: Instant) {
+        drop(self.listening);
+        let id = self.session.id();
+        registry
+            .sessions
+            .close(id, CloseReason::Shutdown, time, now);
+    }
+}
+
+/// Listens where a listener is to listen, and watches its socket under a number.
+fn listen(
+    listener: &Listener,
+    number: usize,
+    events: &mio::Registry,
+) -> Result<Listening, ListenError> {
+    let watch = |listening: Listening| {
+        let fd = listening.as_raw_fd();
+        let token = Source::Listener(number).token();
+        events.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+        Ok(listening)
+    };
+    let listening = socket_of(listener).and_then(watch);
+    listening.map_err(|cause| ListenError::Listen {
+        listener: listener.name().to_owned(),
+        endpoint: endpoint_in_words(&listener.parameters.endpoint),
+        cause,
+    })
+}
+
+fn socket_of(listener: &Listener) -> io::Result<Listening> {
+    match (&listener.parameters.endpoint, listener.address()) {
+        // Where it has listened before.
+        (Endpoint::Tcp { .. }, Some(address)) => Listening::tcp(address),
+        (
+            Endpoint::Tcp {
+                address: Some(address),
+                port,
+            },
+            None,
+        ) => Listening::tcp(SocketAddr::new(*address, *port)),
+        (
+            Endpoint::Tcp {
+                address: None,
+                port,
+            },
+            None,
+        ) => Listening::any(*port),
+        (Endpoint::Unix(path), _) => Listening::unix(path, &Permissions::EVERYBODY),
     }
 }
 
@@ -246,50 +425,62 @@ impl Relay {
             }
             self.acceptor.paused = None;
         }
-        for index in 0..self.acceptor.open.len() {
-            for _ in 0..BURST {
-                if !self.acceptor.open[index].ready || self.acceptor.paused.is_some() {
-                    break;
-                }
-                self.accept_one(index);
-            }
-        }
-        if !self.acceptor.open.iter().any(|open| open.ready)
-            && std::mem::take(&mut self.acceptor.told)
+        let mut from = 0;
+        while self.acceptor.paused.is_none()
+            && let Some(number) = self.acceptor.next_ready(from)
         {
+            let mut accepted = 0;
+            while accepted < BURST && self.accept_one(number) {
+                accepted += 1;
+            }
+            from = number + 1;
+        }
+        if self.acceptor.next_ready(0).is_none() && std::mem::take(&mut self.acceptor.told) {
             log::info!("all clients that waited are accepted");
         }
     }
 
-    fn accept_one(&mut self, index: usize) {
+    /// Accepts one client. False where there is none, or none can be.
+    fn accept_one(&mut self, number: usize) -> bool {
         // The slots of this turn's closed sessions are counted: their descriptors are free, they are not yet.
         let sessions = self.sessions.len() - self.closed.len();
-        let open = &mut self.acceptor.open[index];
+        let Some(open) = self.acceptor.open.get_mut(&number) else {
+            return false;
+        };
+        let Some(listening) = &open.listening else {
+            open.ready = false;
+            return false;
+        };
         if sessions >= self.acceptor.sessions_at_most {
-            if open.listening.has_waiting() {
+            if listening.has_waiting() {
                 self.acceptor
                     .pause(self.now, sessions, "the limit of sessions is reached");
             } else {
                 open.ready = false;
             }
-            return;
+            return false;
         }
-        match open.listening.accept() {
+        match listening.accept() {
             Ok(accepted) => {
                 let listener = Arc::clone(&open.listener);
                 self.open_session(&listener, accepted);
             }
-            Err(Errno::AGAIN) => open.ready = false,
+            Err(Errno::AGAIN) => {
+                open.ready = false;
+                return false;
+            }
             Err(errno) if socket::is_shortage(errno) => {
                 self.acceptor.pause(
                     self.now,
                     sessions,
                     &format!("cannot accept a client ({errno})"),
                 );
+                return false;
             }
             // The client was gone before it was accepted (accept(2) lists what may come); the next one may be there.
             Err(_) => {}
         }
+        true
     }
 
     fn open_session(&mut self, listener: &Arc<Listener>, Accepted { fd, remote }: Accepted) {
@@ -308,6 +499,7 @@ impl Relay {
             self.registry
                 .sessions
                 .open_client(listener, remote, SystemTime::now(), self.now);
+        record.set_place(slot);
         let kind = if remote.is_some() {
             Kind::Tcp
         } else {

@@ -158,17 +158,22 @@ impl Relay {
         }
     }
 
-    /// Refuses a client that waits for its server while everything ends, as far
-    /// as it can be told at once.
-    pub(super) fn turn_away(&mut self, slot: usize) {
+    /// Ends a session. A client that waits for its server is told why, as far as
+    /// that can be at once.
+    pub(super) fn turn_away(&mut self, slot: usize, reason: CloseReason) {
         let Some(session) = &self.sessions[slot] else {
             return;
         };
         if matches!(session.backend, Backend::Search(_)) {
             let service = Arc::clone(session.record.service());
             let service = service.name();
-            self.refuse(slot, &Refusal::Stopped { service }, CloseReason::Shutdown);
+            let refusal = match reason {
+                CloseReason::Killed => Refusal::Killed { service },
+                _ => Refusal::Stopped { service },
+            };
+            self.refuse(slot, &refusal, reason);
         }
+        self.close(slot, reason);
     }
 
     /// Reads what a client of PostgreSQL wants, and answers it.

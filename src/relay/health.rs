@@ -8,6 +8,7 @@
 //! A server that has greeted is up, and the probe takes its leave as the server
 //! likes it: with a login that may be denied.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -35,7 +36,9 @@ const NO_ANSWER: &str = "no answer to a probe";
 
 /// The probes of all servers.
 pub(super) struct Health {
-    watched: Vec<Watched>,
+    /// By numbers that are never used twice.
+    watched: BTreeMap<usize, Watched>,
+    next: usize,
     /// When the next probes begin.
     due: Instant,
 }
@@ -88,28 +91,44 @@ enum Progress {
 
 impl Health {
     pub(super) fn new(topology: &Topology, now: Instant) -> Self {
-        let watched = |server: &Arc<Server>| {
-            let mut listeners = topology.listeners.iter();
-            let greets = listeners.any(|listener| {
-                let servers = listener.service().servers();
-                listener.parameters.protocol == Protocol::MariaDb
-                    && servers.iter().any(|other| Arc::ptr_eq(other, server))
-            });
-            Watched {
-                server: Arc::clone(server),
-                greets,
-                probe: None,
-            }
-        };
+        let servers = topology.servers.iter().enumerate();
         Self {
-            watched: topology.servers.iter().map(watched).collect(),
+            watched: servers
+                .map(|(number, server)| (number, Watched::new(server, topology)))
+                .collect(),
+            next: topology.servers.len(),
             due: now,
+        }
+    }
+
+    /// Goes over to other servers. Those that stay are probed when they would
+    /// have been, new ones now.
+    pub(super) fn change(&mut self, topology: &Topology, events: &mio::Registry, now: Instant) {
+        let before = std::mem::take(&mut self.watched);
+        let mut before: Vec<_> = before.into_iter().collect();
+        for server in &topology.servers {
+            let fresh = Watched::new(server, topology);
+            let known = before
+                .iter()
+                .position(|(_, known)| Arc::ptr_eq(&known.server, server));
+            let known = known.map(|index| before.swap_remove(index));
+            let (number, watched) = match known {
+                Some((number, known)) if known.greets == fresh.greets => (number, known),
+                _ => {
+                    let number = self.next;
+                    self.next += 1;
+                    let mut watched = fresh;
+                    watched.begin(number, events, now);
+                    (number, watched)
+                }
+            };
+            self.watched.insert(number, watched);
         }
     }
 
     /// When [`Self::turn`] has something to do.
     pub(super) fn next(&self) -> Option<Instant> {
-        let probes = self.watched.iter().filter_map(|watched| {
+        let probes = self.watched.values().filter_map(|watched| {
             let probe = watched.probe.as_ref()?;
             Some(probe.until)
         });
@@ -118,34 +137,36 @@ impl Health {
 
     /// Begins the probes that are due, and gives up what has not answered in time.
     pub(super) fn turn(&mut self, events: &mio::Registry, now: Instant) {
-        for (index, watched) in self.watched.iter_mut().enumerate() {
+        for (number, watched) in &mut self.watched {
             if watched
                 .probe
                 .as_ref()
                 .is_some_and(|probe| probe.until <= now)
             {
-                watched.next_address(NO_ANSWER, index, events, now);
+                watched.next_address(NO_ANSWER, *number, events, now);
             }
         }
         if self.due > now {
             return;
         }
         self.due = now + PROBE_INTERVAL;
-        for (index, watched) in self.watched.iter_mut().enumerate() {
+        for (number, watched) in &mut self.watched {
             watched.give_up();
-            watched.begin(index, events, now);
+            watched.begin(*number, events, now);
         }
     }
 
     /// Takes note of an event of a probe.
     pub(super) fn event(
         &mut self,
-        index: usize,
+        number: usize,
         event: &Event,
         events: &mio::Registry,
         now: Instant,
     ) {
-        let watched = &mut self.watched[index];
+        let Some(watched) = self.watched.get_mut(&number) else {
+            return;
+        };
         let Some(probe) = &mut watched.probe else {
             return;
         };
@@ -159,7 +180,7 @@ impl Health {
                 }
             }
             Progress::Left => watched.probe = None,
-            Progress::Failed(cause) => watched.next_address(&cause, index, events, now),
+            Progress::Failed(cause) => watched.next_address(&cause, number, events, now),
         }
     }
 }
@@ -182,7 +203,22 @@ pub(super) fn note(server: &Server, connected: Connected) {
 }
 
 impl Watched {
-    fn begin(&mut self, index: usize, events: &mio::Registry, now: Instant) {
+    /// A server, as the listeners of a topology lead to it.
+    fn new(server: &Arc<Server>, topology: &Topology) -> Self {
+        let mut listeners = topology.listeners.iter();
+        let greets = listeners.any(|listener| {
+            let servers = listener.service().servers();
+            listener.parameters.protocol == Protocol::MariaDb
+                && servers.iter().any(|other| Arc::ptr_eq(other, server))
+        });
+        Self {
+            server: Arc::clone(server),
+            greets,
+            probe: None,
+        }
+    }
+
+    fn begin(&mut self, number: usize, events: &mio::Registry, now: Instant) {
         let addresses = self.server.addresses().to_vec().into_iter();
         if addresses.len() == 0 {
             note(
@@ -190,7 +226,7 @@ impl Watched {
                 Connected::No("no address of its name is known".to_owned()),
             );
         }
-        self.connect(addresses, index, events, now, now + PROBE_INTERVAL);
+        self.connect(addresses, number, events, now, now + PROBE_INTERVAL);
     }
 
     /// The time of the probe is over, whichever address has its turn.
@@ -203,7 +239,7 @@ impl Watched {
     }
 
     /// The address of the probe is none; the next one is tried, or the server is down.
-    fn next_address(&mut self, cause: &str, index: usize, events: &mio::Registry, now: Instant) {
+    fn next_address(&mut self, cause: &str, number: usize, events: &mio::Registry, now: Instant) {
         let Some(probe) = self.probe.take() else {
             return;
         };
@@ -213,7 +249,7 @@ impl Watched {
         if probe.addresses.len() == 0 {
             note(&self.server, Connected::No(cause.to_owned()));
         } else {
-            self.connect(probe.addresses, index, events, now, probe.end);
+            self.connect(probe.addresses, number, events, now, probe.end);
         }
     }
 
@@ -221,12 +257,12 @@ impl Watched {
     fn connect(
         &mut self,
         mut addresses: std::vec::IntoIter<SocketAddr>,
-        index: usize,
+        number: usize,
         events: &mio::Registry,
         now: Instant,
         end: Instant,
     ) {
-        let token = Source::Probe(index).token();
+        let token = Source::Probe(number).token();
         while let Some(address) = addresses.next() {
             match watched_connect(address, token, events) {
                 Ok(socket) => {

@@ -30,6 +30,8 @@ pub(super) struct Limits {
     settled: Option<Instant>,
     /// Until when the rest is delivered, and why it is the rest.
     drain: Option<(Instant, CloseReason)>,
+    /// When somebody has the session end, and why.
+    stop: Option<(Instant, CloseReason)>,
 }
 
 impl Limits {
@@ -41,7 +43,26 @@ impl Limits {
             login: None,
             settled: None,
             drain: None,
+            stop: None,
         }
+    }
+
+    /// The session is to end at that time, or earlier where that was said before.
+    pub(super) fn stop(&mut self, at: Instant, reason: CloseReason) {
+        if self.stop.is_none_or(|(earlier, _)| at < earlier) {
+            self.stop = Some((at, reason));
+        }
+    }
+
+    /// When somebody has the session end.
+    pub(super) fn stop_at(&self) -> Option<Instant> {
+        self.stop.map(|(at, _)| at)
+    }
+
+    /// Why somebody has the session end, where that time has come.
+    pub(super) fn stopped(&self, now: Instant) -> Option<CloseReason> {
+        let (_, reason) = self.stop.filter(|(at, _)| *at <= now)?;
+        Some(reason)
     }
 
     /// There is a server, and perhaps a login to come.
@@ -118,6 +139,20 @@ mod tests {
         limits.logged_in();
         assert_eq!(limits.overdue(after(10)), None);
         assert!(limits.has_settled(after(10)) && !limits.has_settled(after(11)));
+    }
+
+    #[test]
+    fn the_earliest_time_to_stop_counts() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut limits = Limits::new(Duration::ZERO, start);
+        assert_eq!(limits.stop_at(), None);
+        limits.stop(after(5), CloseReason::Killed);
+        limits.stop(after(9), CloseReason::Shutdown);
+        assert_eq!(limits.stop_at(), Some(after(5)));
+        limits.stop(after(2), CloseReason::Shutdown);
+        assert_eq!(limits.stopped(after(1)), None);
+        assert_eq!(limits.stopped(after(2)), Some(CloseReason::Shutdown));
     }
 
     #[test]

@@ -7,12 +7,16 @@
 //! have ended or one of its [`limits`] is reached; then the registry closes it
 //! with the reason.
 //!
+//! What others ask of it (an operator's commands, another configuration, the
+//! end) it follows in [`control`].
+//!
 //! The loop waits for events (edge-triggered: each readiness is announced once),
 //! lets the sessions concerned move what they can, then those that gave way to
 //! others, then whoever has run out of time. Nothing in it blocks.
 
 mod accept;
 mod arrival;
+mod control;
 mod deadline;
 mod health;
 mod limits;
@@ -28,16 +32,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
-use mio::{Events, Poll, Waker};
+use mio::{Events, Poll};
 use slab::Slab;
 
 use crate::registry::{CloseReason, Registry, SessionState};
 use accept::Acceptor;
+use control::Control;
 use deadline::Deadlines;
 use health::Health;
 use names::Names;
@@ -46,6 +49,7 @@ use session::{Backend, Next, Session};
 use source::Source;
 
 pub use accept::ListenError;
+pub use control::{Handle, ReloadError};
 
 /// How many events one turn of the loop takes.
 const EVENTS: usize = 1024;
@@ -54,8 +58,7 @@ const EVENTS: usize = 1024;
 pub struct Relay {
     registry: Arc<Registry>,
     poll: Poll,
-    waker: Arc<Waker>,
-    stop: Arc<AtomicBool>,
+    control: Control,
     acceptor: Acceptor,
     sessions: Slab<Option<Session>>,
     /// Slots of sessions that closed in this turn. Events of the turn may still
@@ -71,23 +74,9 @@ pub struct Relay {
     /// Whether the log knows that this machine has run out of something that
     /// connections to servers need.
     shortage_told: bool,
+    /// Looks up the names of servers.
+    names: Option<Names>,
     now: Instant,
-}
-
-/// Another thread's way to the relay.
-#[derive(Clone)]
-pub struct Handle {
-    waker: Arc<Waker>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Handle {
-    /// Ends the relay: it closes its listeners and its sessions and returns.
-    pub fn stop(&self) {
-        self.stop.store(true, Release);
-        // It fails only where the relay is gone already.
-        let _ = self.waker.wake();
-    }
 }
 
 impl Relay {
@@ -97,15 +86,13 @@ impl Relay {
     /// Beyond `sessions_at_most`, clients wait in the kernel until others have left.
     pub fn bind(registry: Arc<Registry>, sessions_at_most: usize) -> Result<Self, ListenError> {
         let poll = Poll::new().map_err(ListenError::Poll)?;
-        let waker =
-            Waker::new(poll.registry(), Source::Waker.token()).map_err(ListenError::Poll)?;
+        let control = Control::new(poll.registry()).map_err(ListenError::Poll)?;
         let health = Health::new(&registry.topology(), Instant::now());
         let acceptor = Acceptor::bind(&registry, poll.registry(), sessions_at_most)?;
         Ok(Self {
             registry,
             poll,
-            waker: Arc::new(waker),
-            stop: Arc::default(),
+            control,
             acceptor,
             sessions: Slab::new(),
             closed: Vec::new(),
@@ -115,6 +102,7 @@ impl Relay {
             scratch: Scratch::new(),
             refused: 0,
             shortage_told: false,
+            names: None,
             now: Instant::now(),
         })
     }
@@ -126,24 +114,29 @@ impl Relay {
     }
 
     /// Tells the log where it listens.
-    pub fn announce(&self) {
+    pub fn announce(&mut self) {
         self.acceptor.announce();
     }
 
-    /// What another thread needs to end the relay.
+    /// What another thread needs to end the relay, or to change it.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle {
-            waker: Arc::clone(&self.waker),
-            stop: Arc::clone(&self.stop),
-        }
+        self.control.handle()
     }
 
-    /// Relays until [`Handle::stop`].
+    /// Relays until [`Handle::stop`], and follows the registry's commands.
     pub fn run(mut self) -> io::Result<()> {
-        let _names = Names::start(&self.registry.topology().servers)?;
+        self.names = Some(Names::start(&self.registry.topology().servers)?);
+        let bell = self.handle();
+        self.registry.commands.attach(move || bell.ring());
+        let result = self.turn_until_the_end();
+        self.registry.commands.detach();
+        result
+    }
+
+    fn turn_until_the_end(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        while !self.stop.load(Acquire) {
+        while !self.is_over() {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -158,7 +151,7 @@ impl Relay {
 
     /// How long the next wait may be.
     fn timeout(&self) -> Option<Duration> {
-        if !self.queue.is_empty() || self.acceptor.has_more() {
+        if !self.queue.is_empty() || self.acceptor.has_more() || self.control.has_more() {
             return Some(Duration::ZERO);
         }
         let next = [
@@ -175,13 +168,13 @@ impl Relay {
     fn turn(&mut self, events: &Events) {
         for event in events {
             match Source::from(event.token()) {
-                Source::Waker => {}
-                Source::Listener(index) => self.acceptor.event(index),
+                Source::Waker => self.control.rung(),
+                Source::Listener(number) => self.acceptor.event(number),
                 Source::Client(slot) => self.client_event(slot, event),
                 Source::Server(slot) => self.server_event(slot, event),
-                Source::Probe(index) => {
+                Source::Probe(number) => {
                     self.health
-                        .event(index, event, self.poll.registry(), self.now);
+                        .event(number, event, self.poll.registry(), self.now);
                 }
             }
         }
@@ -198,6 +191,7 @@ impl Relay {
             self.expire(slot);
         }
         self.health.turn(self.poll.registry(), self.now);
+        self.follow();
         self.accept();
         for slot in self.closed.drain(..) {
             self.sessions.remove(slot);
@@ -260,6 +254,9 @@ impl Relay {
         let Some(session) = &mut self.sessions[slot] else {
             return;
         };
+        if let Some(reason) = session.limits.stopped(self.now) {
+            return self.turn_away(slot, reason);
+        }
         match &session.backend {
             Backend::Header => self.close(slot, CloseReason::ConnectTimeout),
             Backend::Search(_) => self.connect_timed_out(slot),
@@ -278,8 +275,11 @@ impl Relay {
         }
     }
 
+    /// Gives a session another deadline, or none but the time when it is to stop.
     fn set_deadline(&mut self, slot: usize, deadline: Option<Instant>) {
         if let Some(session) = &mut self.sessions[slot] {
+            let stop = session.limits.stop_at();
+            let deadline = [deadline, stop].into_iter().flatten().min();
             self.deadlines.change(slot, session.deadline, deadline);
             session.deadline = deadline;
         }
@@ -287,10 +287,10 @@ impl Relay {
 
     /// Closes both sides and takes the session out of the table.
     fn close(&mut self, slot: usize, reason: CloseReason) {
-        self.set_deadline(slot, None);
         let Some(mut session) = self.sessions[slot].take() else {
             return;
         };
+        self.deadlines.change(slot, session.deadline, None);
         if session.queued {
             self.queue.retain(|queued| *queued != slot);
         }
@@ -308,15 +308,6 @@ impl Relay {
             .close(record.id(), reason, now, self.now);
         log::debug!("session {}: {}", record.id(), reason.as_str());
         self.closed.push(slot);
-    }
-
-    fn shut_down(mut self) {
-        self.acceptor.close(&self.registry, self.now);
-        let slots: Vec<usize> = self.sessions.iter().map(|(slot, _)| slot).collect();
-        for slot in slots {
-            self.turn_away(slot);
-            self.close(slot, CloseReason::Shutdown);
-        }
     }
 }
 

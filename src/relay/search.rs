@@ -173,7 +173,7 @@ impl Relay {
     }
 
     /// The server that is being tried is none for this session.
-    fn give_up_attempt(&mut self, slot: usize) -> Option<Arc<Server>> {
+    pub(super) fn give_up_attempt(&mut self, slot: usize) -> Option<Arc<Server>> {
         self.set_deadline(slot, None);
         let search = self.search(slot)?;
         let attempt = search.attempt.take()?;
@@ -231,7 +231,9 @@ impl Relay {
             },
             now,
         );
-        session.record.set_state(SessionState::Ready, now);
+        if session.limits.stop_at().is_none() {
+            session.record.set_state(SessionState::Ready, now);
+        }
         session.connect(socket, attempt.lease, self.now);
         let due = session.due();
         self.set_deadline(slot, due);

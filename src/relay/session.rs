@@ -33,7 +33,7 @@ pub(super) struct Session {
     ending: Option<CloseReason>,
     /// Whether a side's connection has broken.
     broken: bool,
-    limits: Limits,
+    pub(super) limits: Limits,
     pub(super) deadline: Option<Instant>,
     /// Whether it waits for its next turn.
     pub(super) queued: bool,
@@ -232,6 +232,22 @@ impl Session {
     /// When one of its limits is reached, if nothing passes until then.
     pub(super) fn due(&self) -> Option<Instant> {
         self.limits.due()
+    }
+
+    /// The server that it is connected to.
+    pub(super) fn server(&self) -> Option<&Arc<Server>> {
+        match &self.backend {
+            Backend::Connected { lease, .. } => Some(lease.server()),
+            _ => None,
+        }
+    }
+
+    /// The server that is being tried for it.
+    pub(super) fn tried_server(&self) -> Option<&Arc<Server>> {
+        match &self.backend {
+            Backend::Search(search) => Some(search.attempt.as_ref()?.lease.server()),
+            _ => None,
+        }
     }
 
     /// Why it is to end now, where one of its limits is reached.

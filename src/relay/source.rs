@@ -7,13 +7,13 @@ use mio::Token;
 pub(super) enum Source {
     /// Another thread wants something.
     Waker,
-    /// A listener, by its place in the list of listeners.
+    /// A listener, by its number.
     Listener(usize),
     /// The client of a session, by the session's slot.
     Client(usize),
     /// The server of a session, by the session's slot.
     Server(usize),
-    /// The probe of a server, by its place in the list of servers.
+    /// The probe of a server, by the number under which the server is watched.
     Probe(usize),
 }
 

@@ -155,7 +155,7 @@ fn over_tcp_with_accounts_a_token_decides() {
         for (method, path, status) in [
             ("GET", "/v1/sessions", reads),
             ("GET", "/nowhere", if reads == 200 { 404 } else { reads }),
-            ("DELETE", "/v1/sessions/1", writes),
+            ("DELETE", "/v1/services", writes),
             ("PUT", "/v1/sessions", writes),
             (
                 "DELETE",
@@ -225,7 +225,7 @@ fn over_the_unix_socket_everything_is_allowed_to_whom_its_mode_lets_in() {
             .text("/links/self"),
         "http://localhost/v1/sessions/1"
     );
-    assert_eq!(ask_unix(&path, "DELETE", "/v1/sessions/1").status, 405);
+    assert_eq!(ask_unix(&path, "DELETE", "/v1/sessions/9").status, 404);
     assert_eq!(ask_unix(&path, "PUT", "/nowhere").status, 404);
     // Over TCP the same daemon asks for a token.
     assert_eq!(with.ask("GET", "/v1", "").status, 401);
@@ -331,7 +331,7 @@ fn the_accounts_are_read_again_on_sighup_and_stay_where_that_fails() {
     };
     assert_eq!(with.ask("GET", "/v1", &new).status, 401);
 
-    reload("nonsense\n", "the accounts stay as they were");
+    reload("nonsense\n", "the configuration stays as it was");
     assert!(
         with.daemon
             .process
@@ -346,7 +346,7 @@ fn the_accounts_are_read_again_on_sighup_and_stay_where_that_fails() {
     assert_eq!(with.ask("GET", "/v1", &old).status, 401);
 
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
-    reload("", "the accounts stay as they were");
+    reload("", "the configuration stays as it was");
     assert_eq!(with.ask("GET", "/v1", &new).status, 200);
 }
 

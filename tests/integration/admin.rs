@@ -70,13 +70,23 @@ fn an_unknown_path_is_404_and_says_what_there_is() {
 fn a_method_that_is_not_there_is_405_with_allow() {
     let daemon = daemon();
     for method in ["POST", "PATCH", "BREW", "get"] {
-        for path in ["/", "/v1", "/v1/sessions", "/v1/sessions/1"] {
+        for (path, allow) in [
+            ("/", "GET, HEAD, OPTIONS"),
+            ("/v1", "GET, HEAD, OPTIONS"),
+            ("/v1/services/service", "GET, HEAD, OPTIONS"),
+            ("/v1/sessions/events", "GET, HEAD, OPTIONS"),
+            ("/v1/sessions", "GET, HEAD, DELETE, OPTIONS"),
+            ("/v1/sessions/1", "GET, HEAD, DELETE, OPTIONS"),
+            ("/v1/services/service/stop", "PUT, OPTIONS"),
+            ("/v1/listeners/listener/start", "PUT, OPTIONS"),
+            ("/v1/servers/server/set", "PUT, OPTIONS"),
+        ] {
             let answer = daemon.request(method, path);
             assert_eq!(answer.status, 405, "{method} {path}");
-            assert_eq!(answer.field("Allow"), Some("GET, HEAD, OPTIONS"));
+            assert_eq!(answer.field("Allow"), Some(allow));
             assert_eq!(
                 answer.detail(),
-                format!("{method} is not possible here; there are GET, HEAD, OPTIONS")
+                format!("{method} is not possible here; there are {allow}")
             );
         }
         assert_eq!(daemon.request(method, "/nowhere").status, 404);
@@ -88,7 +98,7 @@ fn options_lists_the_methods_in_allow() {
     let answer = daemon().request("OPTIONS", "/v1/sessions");
     assert_eq!(
         (answer.status, answer.field("Allow")),
-        (204, Some("GET, HEAD, OPTIONS"))
+        (204, Some("GET, HEAD, DELETE, OPTIONS"))
     );
     assert_eq!(answer.field("Content-Length"), None);
 }
@@ -164,11 +174,14 @@ fn a_parameter_that_is_not_understood_is_400_and_named() {
     let understood =
         "the value of pretty must be true or false, on or off, yes or no, 1 or 0".to_owned();
     let is_none = |name: &str, there_are: &str| {
-        format!("{name} is not a parameter of this resource; {there_are}")
+        format!("{name} is not a parameter of this request; {there_are}")
     };
     for (path, there_are) in [
         ("/v1", "there is pretty"),
-        ("/v1/sessions/1", "there are pretty, fields[TYPE] and rdns"),
+        (
+            "/v1/sessions/1",
+            "there are pretty, fields[TYPE], rdns and wait",
+        ),
         ("/v1/sessions/1/relationships/services", "there is pretty"),
         (
             "/v1/sessions",

@@ -101,7 +101,7 @@ fn each_mistake_has_its_own_message() {
         // The admin server.
         (
             "[maxscale]\nadmin_prot=1\n".into(),
-            "2: maxscale: unknown parameter admin_prot (there are admin_accounts, admin_enabled, admin_host, admin_port, admin_socket, admin_socket_mode, admin_socket_owner, admin_socket_group, admin_hostnames, admin_max_connections, admin_history)",
+            "2: maxscale: unknown parameter admin_prot (there are admin_accounts, admin_enabled, admin_host, admin_port, admin_socket, admin_socket_mode, admin_socket_owner, admin_socket_group, admin_hostnames, admin_max_connections, admin_history, log_sessions, shutdown_timeout)",
         ),
         (
             "[maxscale]\ntype=server\n".into(),

@@ -23,20 +23,28 @@ fn source() -> PathBuf {
 /// What each module of the crate's top level may use. The leaves use nothing.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("boolean", &[]),
+    ("duration", &[]),
     ("lock", &[]),
+    ("time", &[]),
     ("socket", &[]),
     ("journal", &[]),
     ("cli", &["config"]),
-    ("config", &["boolean"]),
-    ("jsonapi", &["boolean"]),
+    ("config", &["boolean", "duration"]),
+    ("jsonapi", &["boolean", "duration"]),
     ("protocol", &[]),
     ("registry", &["config", "lock"]),
+    ("events", &["jsonapi", "registry", "time"]),
     ("relay", &["config", "protocol", "registry", "socket"]),
     (
         "admin",
-        &["config", "jsonapi", "lock", "registry", "socket"],
+        &[
+            "config", "duration", "events", "jsonapi", "lock", "registry", "socket", "time",
+        ],
     ),
-    ("daemon", &["admin", "config", "registry", "relay"]),
+    (
+        "daemon",
+        &["admin", "config", "events", "registry", "relay"],
+    ),
 ];
 
 #[test]

@@ -341,7 +341,7 @@ fn what_is_malformed_is_refused_by_name_with_what_is_accepted() {
         .to_owned();
     let unknown = |name: &str| {
         format!(
-            "{name} is not a parameter of this resource; there are pretty, fields[TYPE], filter, filter[PATH], sort, page[size], page[number], rdns and state"
+            "{name} is not a parameter of this request; there are pretty, fields[TYPE], filter, filter[PATH], sort, page[size], page[number], rdns and state"
         )
     };
     for (query, parameter, detail) in [

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::connection::Connection;
 use super::{Door, FIRST_CLIENT};
 use crate::admin::StartError;
-use crate::admin::access::Peer;
+use crate::admin::access::{Credentials, Peer};
 use crate::admin::client::ClientNumber;
 use crate::config::{self, AdminSocket};
 use crate::socket::{self, Accepted, Listening, Permissions};
@@ -182,7 +182,12 @@ impl Door {
             (TCP, Some(remote)) => Peer::Tcp(remote, self.local_address(&accepted)),
             // A TCP client without an address has left already.
             (TCP, None) => return,
-            _ => Peer::Unix,
+            _ => {
+                // Where the system does not tell, nobody is named.
+                let (user, process) =
+                    socket::peer_credentials(&accepted.fd).unwrap_or((u32::MAX, 0));
+                Peer::Unix(Credentials { user, process })
+            }
         };
         if self.has_its_share(&peer) {
             return;

@@ -106,12 +106,14 @@ impl Connection {
     }
 
     /// How easily it can be done without, the smallest first: since when it has
-    /// had its slot without a whole request, or taken nothing of its answer.
+    /// had its slot without a whole request, or taken nothing of its answer, or
+    /// waited for something that may take long.
     /// `None` while it is waited for, and while it may have had no chance yet.
     pub(super) fn dispensable(&self, now: Instant) -> Option<(u8, Instant)> {
         let (rank, since) = match (&self.phase, self.client.standing()) {
             (Phase::Answer, Standing::Awaiting) => return None,
-            (Phase::Answer, Standing::Sending(last)) => (1, last),
+            (Phase::Answer, Standing::Sending(last) | Standing::Stalled(last)) => (1, last),
+            (Phase::Answer, Standing::Patient) => (2, self.since),
             (Phase::Answer, Standing::Answered(at, _)) => (0, at),
             _ => (0, self.since),
         };
@@ -191,6 +193,8 @@ impl Connection {
                     Standing::Answered(..) => return self.settle(now),
                     Standing::Broken => return Step::Leave,
                     Standing::Awaiting => [self.since + ANSWER_LIMIT, now + STALL_LIMIT],
+                    Standing::Patient => [now + STALL_LIMIT; 2],
+                    Standing::Stalled(last) => [last + STALL_LIMIT; 2],
                     Standing::Sending(last) => [self.since + ANSWER_LIMIT, last + STALL_LIMIT],
                 };
                 self.check_at = dates[0].min(dates[1]);
@@ -225,7 +229,12 @@ impl Connection {
                 self.enter(Phase::Linger(LINGER_BYTES), now, LINGER_LIMIT);
                 Go::On
             }
-            Standing::Awaiting | Standing::Sending(_) => {
+            // Somebody who ends the stream while there is nothing to send has given up.
+            Standing::Patient if self.ends => Go::Leave,
+            Standing::Awaiting
+            | Standing::Sending(_)
+            | Standing::Stalled(_)
+            | Standing::Patient => {
                 let has_more = self.readable || !self.buffer.is_empty();
                 if has_more && !self.client.want_bell() {
                     Go::On

@@ -17,7 +17,11 @@ impl Resource for Arc<Listener> {
             relationship::write::<Self>(out, name, "services", [self.service().name()], view);
         };
         let attributes = |out: &mut E| {
-            let state = if self.is_stopped() { "Stopped" } else { "Running" };
+            let state = if self.is_stopped() {
+                "Stopped"
+            } else {
+                "Running"
+            };
             out.member("state", state);
             out.key("parameters");
             out.begin_object();

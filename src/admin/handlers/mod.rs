@@ -5,6 +5,8 @@
 //! letting go. What is found is a [`Found`] first, so that a request's
 //! conditions can be checked before anything is written.
 
+mod deeds;
+mod events;
 mod listeners;
 mod openapi;
 mod relationship;
@@ -16,15 +18,15 @@ mod sessions;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::hosts::{Completeness, Hosts, Names};
+use super::hosts::{Completeness, Hosts};
 use super::negotiation::MediaType;
 use super::precondition::Validators;
 use super::refusal::Refusal;
-use super::reply::{PIECE, Piece, Pieces, Reply};
+use super::reply::{PIECE, Piece, Reply};
 use super::route::{Kind, Route};
-use super::stream::Streams;
+use super::stream::Places;
 use crate::jsonapi::{
     Accepts, Lifetime, Query, Resource, Selection, View, Writer, begin_collection, document,
     end_collection, select, write_row,
@@ -45,13 +47,32 @@ pub(super) struct Context {
     /// The names of clients' hosts.
     pub(super) hosts: Hosts,
     /// The threads on which requests wait for names.
-    pub(super) waiting: Streams,
+    naming: Places,
+    /// The threads on which requests wait for something to end.
+    waiting: Places,
+    /// The threads that tell what happens.
+    following: Places,
+    /// The threads that look for sessions to be killed among many.
+    kills: Places,
 }
+
+/// How many requests may wait for names of hosts at a time.
+const NAMING: usize = 4;
+
+/// How many requests may wait for something to end at a time.
+const WAITING: usize = 8;
+
+/// How many may follow what happens at a time.
+const FOLLOWING: usize = 4;
+
+/// How many requests may look for sessions to be killed among many at a time.
+const KILLS: usize = 2;
 
 /// Something that there is.
 pub(super) enum Found {
     Root,
     OpenApi,
+    Events,
     Sessions,
     Services,
     Servers,
@@ -65,16 +86,30 @@ pub(super) enum Found {
 }
 
 impl Context {
+    /// What the handlers of a registry may look at.
+    pub(super) fn new(registry: Arc<Registry>) -> Self {
+        Self {
+            began: Instant::now(),
+            hosts: Hosts::new(registry.started),
+            naming: Places::new(NAMING),
+            waiting: Places::new(WAITING),
+            following: Places::new(FOLLOWING),
+            kills: Places::new(KILLS),
+            registry,
+        }
+    }
+
     /// What a route leads to.
     pub(super) fn find(&self, route: &Route) -> Result<Found, Refusal> {
         match route {
             Route::Root => Ok(Found::Root),
             Route::OpenApi => Ok(Found::OpenApi),
+            Route::Events => Ok(Found::Events),
             Route::Collection(Kind::Sessions) => Ok(Found::Sessions),
             Route::Collection(Kind::Services) => Ok(Found::Services),
             Route::Collection(Kind::Servers) => Ok(Found::Servers),
             Route::Collection(Kind::Listeners) => Ok(Found::Listeners),
-            Route::One(kind, id) => self.find_one(*kind, id),
+            Route::One(kind, id) | Route::Deed(kind, id, _) => self.find_one(*kind, id),
             Route::Relationship(kind, id, name) => {
                 let of = self.find_one(*kind, id)?;
                 if of.relationships().contains(&name.as_str()) {
@@ -119,6 +154,7 @@ impl Context {
         match found {
             Found::Root => Reply::document(root::document(self, &query, &view)),
             Found::OpenApi => Reply::document(openapi::document(&query)),
+            Found::Events => self.events(&query),
             Found::Sessions => self.sessions(query, view),
             Found::Services => collection(
                 topology
@@ -151,6 +187,36 @@ impl Context {
         }
     }
 
+    fn events(&self, query: &Query) -> Reply {
+        match self.following.place() {
+            Some(place) => Reply::endless(events::follow(&self.registry.events), place),
+            None => Reply::refuse(
+                &Refusal::Busy("four clients follow the events already; try again later"),
+                query.layout,
+            ),
+        }
+    }
+
+    /// Answers when something has ended, or after some time.
+    pub(super) fn wait(
+        self: &Arc<Self>,
+        found: Found,
+        wait: Duration,
+        answer: impl FnOnce(&Self, Found) -> Reply + Send + 'static,
+    ) -> Result<Reply, Refusal> {
+        let place = self.waiting.place().ok_or(Refusal::Busy(
+            "eight requests wait already; ask again in a second",
+        ))?;
+        let context = Arc::clone(self);
+        let until = Instant::now() + wait;
+        let work = move |is_gone: &dyn Fn() -> bool| {
+            let is_over = || found.is_over() || is_gone();
+            context.registry.departures.wait_until(until, is_over);
+            answer(&context, found)
+        };
+        Ok(Reply::deferred(Box::new(work), place))
+    }
+
     fn sessions(&self, query: Query, view: View) -> Reply {
         let sessions = &self.registry.sessions;
         let rows = match query.lifetime {
@@ -162,26 +228,19 @@ impl Context {
             return collection(rows, query, view);
         }
         // To look at many rows takes long already.
-        let (known, completeness) = if rows.len() > ROWS_AT_ONCE {
-            (Names::new(), Completeness::Partial)
-        } else {
-            self.hosts.known(&addresses(&rows))
-        };
-        if completeness == Completeness::Partial
-            && let Some(place) = self.waiting.place()
+        let known = (rows.len() <= ROWS_AT_ONCE).then(|| self.hosts.known(&addresses(&rows)));
+        if !matches!(known, Some((_, Completeness::Whole)))
+            && let Some(place) = self.naming.place()
         {
             let hosts = self.hosts.clone();
-            let pieces = when_asked(move || {
+            let work = move |_: &dyn Fn() -> bool| {
                 let hosts = hosts.awaited(&addresses(&rows));
-                Box::new(pieces(rows, query, View { hosts, ..view }))
-            });
-            return Reply::waiting(pieces, place);
+                collection(rows, query, View { hosts, ..view })
+            };
+            return Reply::deferred(Box::new(work), place);
         }
-        let view = View {
-            hosts: known,
-            ..view
-        };
-        collection(rows, query, view)
+        let hosts = known.map(|(names, _)| names).unwrap_or_default();
+        collection(rows, query, View { hosts, ..view })
     }
 
     fn session(&self, session: Arc<Session>, query: Query, view: View) -> Reply {
@@ -192,17 +251,14 @@ impl Context {
         let address = addresses(std::slice::from_ref(&session));
         let (hosts, completeness) = self.hosts.known(&address);
         if completeness == Completeness::Partial
-            && let Some(place) = self.waiting.place()
+            && let Some(place) = self.naming.place()
         {
-            let hosts = self.hosts.clone();
-            let pieces = Box::new(move || {
-                let view = View {
-                    hosts: hosts.awaited(&address),
-                    ..view.clone()
-                };
-                Piece::Last(document(&session, &id, &query, &view))
-            });
-            return Reply::waiting(pieces, place);
+            let names = self.hosts.clone();
+            let work = move |_: &dyn Fn() -> bool| {
+                let hosts = names.awaited(&address);
+                Reply::document(document(&session, &id, &query, &View { hosts, ..view }))
+            };
+            return Reply::deferred(Box::new(work), place);
         }
         let view = View { hosts, ..view };
         Reply::document(document(&session, &id, &query, &view))
@@ -238,6 +294,7 @@ impl Context {
         match found {
             Found::Root => ("root", never),
             Found::OpenApi => ("openapi", never),
+            Found::Events => ("events", never),
             Found::Sessions => ("sessions", self.registry.sessions.last_change()),
             Found::Session(session) => ("session", session.last_change()),
             Found::Servers => ("servers", topology.server_changes.last()),
@@ -255,11 +312,12 @@ impl Found {
     /// Which parameters it takes.
     pub(super) fn accepts(&self) -> Accepts {
         match self {
-            Self::Root | Self::OpenApi | Self::Relationship(..) => Accepts::Layout,
-            Self::Sessions => Accepts::Sessions,
-            Self::Services | Self::Servers | Self::Listeners => Accepts::Collection,
-            Self::Session(_) => Accepts::Session,
-            Self::Service(_) | Self::Server(_) | Self::Listener(_) => Accepts::Resource,
+            Self::Root | Self::OpenApi | Self::Events | Self::Relationship(..) => Accepts::LAYOUT,
+            Self::Sessions => Accepts::SESSIONS,
+            Self::Services | Self::Servers | Self::Listeners => Accepts::COLLECTION,
+            Self::Session(_) => Accepts::SESSION,
+            Self::Service(_) | Self::Server(_) => Accepts::CONNECTED,
+            Self::Listener(_) => Accepts::RESOURCE,
         }
     }
 
@@ -268,7 +326,18 @@ impl Found {
         match self {
             // It is no document of JSON:API, whatever is asked for.
             Self::OpenApi => Some(MediaType::Json),
+            Self::Events => Some(MediaType::Lines),
             _ => MediaType::for_accept(accept),
+        }
+    }
+
+    /// Whether it has ended, or has no connection left.
+    pub(super) fn is_over(&self) -> bool {
+        match self {
+            Self::Session(session) => session.ending().is_some(),
+            Self::Service(row) => row.service.connections() == 0,
+            Self::Server(row) => row.server.connections() == 0,
+            _ => true,
         }
     }
 
@@ -344,19 +413,6 @@ fn pieces<R: Resource>(rows: Vec<R>, query: Query, view: View) -> impl FnMut() -
         end_collection(&mut writer, &query, *total);
         Piece::Last(writer.finish())
     }
-}
-
-/// Pieces of which nothing is made before the first is asked for.
-fn when_asked(begin: impl FnOnce() -> Pieces + Send + 'static) -> Pieces {
-    let mut begin = Some(begin);
-    let mut rest: Option<Pieces> = None;
-    Box::new(move || {
-        if let Some(begin) = begin.take() {
-            rest = Some(begin());
-        }
-        rest.as_mut()
-            .map_or_else(|| Piece::Last(String::new()), |rest| rest())
-    })
 }
 
 /// The addresses of the clients of sessions, each once.

@@ -1,8 +1,8 @@
 //! `/` and `/v1`: which program this is, and where its collections are.
 
 use super::Context;
-use crate::admin::reply::asctime;
 use crate::jsonapi::{Emit, Query, View, Writer};
+use crate::time::asctime;
 
 const LINKS: [(&str, &str); 5] = [
     ("self", "/v1"),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::relationship;
-use crate::admin::reply::asctime;
 use crate::jsonapi::{Emit, Resource, View, write_object};
 use crate::registry::{BackendConnection, Client, Encryption, Login, Session, SessionState};
+use crate::time::asctime;
 
 impl Resource for Arc<Session> {
     const TYPE: &'static str = "sessions";

@@ -24,6 +24,8 @@ pub fn refuse(refusal: &Refusal<'_>) -> Vec<u8> {
         // theirs alone: MariaDB's takes a packet with it for malformed.
         Refusal::NoServer { .. } => 1429,
         Refusal::Stopped { .. } => 1053,
+        // ER_CONNECTION_KILLED
+        Refusal::Killed { .. } => 1927,
     };
     let message = refusal.to_string();
     let [low, high] = code.to_le_bytes();
@@ -77,6 +79,8 @@ mod tests {
             read(&packet[4..]),
             Some((1053, "Service Shop is stopped".into()))
         );
+        let packet = refuse(&Refusal::Killed { service: "Shop" });
+        assert_eq!(read(&packet[4..]).map(|(code, _)| code), Some(1927));
     }
 
     #[test]

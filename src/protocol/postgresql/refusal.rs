@@ -15,6 +15,8 @@ pub fn refuse(refusal: &Refusal<'_>) -> Vec<u8> {
         Refusal::TooManyConnections { .. } => "53300",
         // cannot_connect_now
         Refusal::NoServer { .. } | Refusal::Stopped { .. } => "57P03",
+        // admin_shutdown
+        Refusal::Killed { .. } => "57P01",
     };
     // A zero byte would end the field.
     let mut text = refusal.to_string().replace('\0', "?");
@@ -48,6 +50,11 @@ mod tests {
                 Refusal::Stopped { service },
                 "57P03",
                 "Service Read is stopped",
+            ),
+            (
+                Refusal::Killed { service },
+                "57P01",
+                "An operator of service Read has ended the connection",
             ),
         ] {
             let fields = format!("SFATAL\0VFATAL\0C{code}\0M{text}\0\0");

@@ -1,18 +1,31 @@
 //! The program under test, on free ports.
 
 use std::collections::HashMap;
+use std::io::{BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::http::{self, Answer};
 use super::process::Process;
-use super::{Directory, Document, until};
+use super::{Directory, Document, PATIENCE, until};
 
 pub struct Daemon {
     pub process: Process,
     admin: SocketAddr,
     listeners: HashMap<String, SocketAddr>,
-    _directory: Directory,
+    directory: Directory,
+}
+
+/// Stands for the path of the unix socket in a configuration.
+const SOCKET: &str = "SOCKET";
+
+fn write_configuration(directory: &Directory, maxscale: &str, sections: &str) -> PathBuf {
+    let socket = directory.path().join("admin.sock");
+    let maxscale = maxscale.replace(SOCKET, &socket.to_string_lossy());
+    let text = format!("[maxscale]\nadmin_port=0\n{maxscale}{sections}");
+    directory.file("sessiond.cnf", text)
 }
 
 /// The program, not yet started.
@@ -25,7 +38,14 @@ pub fn program() -> Command {
 impl Daemon {
     /// Starts it on a configuration, of which the `[maxscale]` section is made here.
     pub fn start(sections: &str) -> Self {
-        Self::start_with(sections, program())
+        Self::start_with("", sections, program())
+    }
+
+    /// Starts it with a unix socket for [`Self::act`], and more for the
+    /// `[maxscale]` section.
+    pub fn start_controlled(maxscale: &str, sections: &str) -> Self {
+        let controlled = format!("admin_socket={SOCKET}\n{maxscale}");
+        Self::start_with(&controlled, sections, program())
     }
 
     /// Starts it with a limit of descriptors.
@@ -35,13 +55,12 @@ impl Daemon {
         command
             .args(["-c", &script])
             .arg(env!("CARGO_BIN_EXE_sessiond"));
-        Self::start_with(sections, command)
+        Self::start_with("", sections, command)
     }
 
-    fn start_with(sections: &str, mut command: Command) -> Self {
+    fn start_with(maxscale: &str, sections: &str, mut command: Command) -> Self {
         let directory = Directory::new();
-        let text = format!("[maxscale]\nadmin_port=0\n{sections}");
-        let path = directory.file("sessiond.cnf", text);
+        let path = write_configuration(&directory, maxscale, sections);
         let process = Process::start(
             command
                 .arg("--config")
@@ -65,8 +84,55 @@ impl Daemon {
             process,
             admin,
             listeners,
-            _directory: directory,
+            directory,
         }
+    }
+
+    /// Has it read another configuration, and returns whether that holds.
+    pub fn reload(&self, maxscale: &str, sections: &str) -> bool {
+        let controlled = format!("admin_socket={SOCKET}\n{maxscale}");
+        write_configuration(&self.directory, &controlled, sections);
+        self.reload_as_it_stands()
+    }
+
+    /// Has it read its configuration again, and returns whether that holds.
+    pub fn reload_as_it_stands(&self) -> bool {
+        self.process.signal("HUP");
+        self.process.line("the end of a reload", |line| match line {
+            line if line.contains("the configuration is read again") => Some(true),
+            line if line.contains("the configuration stays as it was") => Some(false),
+            _ => None,
+        })
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Asks over the unix socket, where everything is allowed.
+    pub fn act(&self, method: &str, target: &str) -> Answer {
+        self.act_with(method, target, "")
+    }
+
+    /// The same, with header fields.
+    pub fn act_with(&self, method: &str, target: &str, fields: &str) -> Answer {
+        let path = self.directory.path().join("admin.sock");
+        let stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(2 * PATIENCE)).unwrap();
+        let mut stream = BufReader::new(stream);
+        write!(
+            stream.get_mut(),
+            "{method} {target} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n"
+        )
+        .unwrap();
+        Answer::read(&mut stream, method == "HEAD")
+    }
+
+    /// Does something that must be possible.
+    pub fn done(&self, method: &str, target: &str) {
+        let answer = self.act(method, target);
+        assert_eq!(answer.status, 204, "{method} {target}: {answer:?}");
     }
 
     /// The admin server's address.

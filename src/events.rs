@@ -1,0 +1,89 @@
+//! What happens to sessions, one line of JSON each: for the log, and for those
+//! who follow `GET /v1/sessions/events`.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use crate::jsonapi::{Emit, Layout, Writer};
+use crate::registry::{Attachment, Client, Event, Events, Happening};
+use crate::time::rfc3339;
+
+/// Tells the log of all that happens, for as long as what is returned lives.
+#[must_use]
+pub fn log_all(events: &Arc<Events>) -> Attachment {
+    events.attach(Arc::new(|event: &Event<'_>| {
+        log::info!("{}", line(event).trim_end());
+    }))
+}
+
+/// The line of an event, with its end.
+pub fn line(event: &Event<'_>) -> String {
+    let session = event.session;
+    let word = match event.happening {
+        Happening::Open => "open",
+        Happening::Login => "login",
+        Happening::Close => "close",
+    };
+    let mut out = begin(word, event.time);
+    out.member("id", &session.id().to_string());
+    out.member("service", session.service().name());
+    out.member("listener", session.listener().name());
+    if let Some(client) = session.client() {
+        if let Some(remote) = client.remote() {
+            out.member("remote", &remote.ip().to_string());
+            out.member_number("port", remote.port().into());
+        }
+        match event.happening {
+            Happening::Open => {}
+            Happening::Login => write_login(&mut out, client),
+            Happening::Close => {
+                write_login(&mut out, client);
+                out.member_number("bytes_from_client", client.traffic().from_clients());
+                out.member_number("bytes_to_client", client.traffic().to_clients());
+                out.key("duration");
+                // Its clocks stand still.
+                out.tenths(tenths(client.alive(Instant::now())));
+            }
+        }
+    }
+    if let Some(ending) = session.ending() {
+        out.member("reason", ending.reason.as_str());
+    }
+    end(out)
+}
+
+/// The line of something that has happened to no session.
+pub fn notice(word: &str, detail: Option<&str>) -> String {
+    let mut out = begin(word, SystemTime::now());
+    if let Some(detail) = detail {
+        out.member("detail", detail);
+    }
+    end(out)
+}
+
+fn begin(word: &str, time: SystemTime) -> Writer {
+    let mut out = Writer::new(Layout::Compact);
+    out.begin_object();
+    out.member("time", &rfc3339(time));
+    out.member("event", word);
+    out
+}
+
+fn end(mut out: Writer) -> String {
+    out.end_object();
+    out.finish()
+}
+
+/// Who has logged in, and where the client is connected to, as far as that is known.
+fn write_login(out: &mut Writer, client: &Client) {
+    if let Some(login) = client.login() {
+        out.member("user", &login.user);
+    }
+    if let Some(connection) = client.connections().last() {
+        out.member("server", connection.server.name());
+    }
+}
+
+fn tenths(duration: std::time::Duration) -> u64 {
+    duration.as_secs() * 10 + u64::from(duration.subsec_millis() / 100)
+}

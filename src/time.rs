@@ -1,0 +1,74 @@
+//! Times in the forms that HTTP, documents and logs have for them. All are UTC.
+
+use std::time::{Duration, SystemTime};
+
+use httpdate::HttpDate;
+
+/// A time in the form that HTTP prefers (RFC 9110, section 5.6.7).
+pub fn http_date(time: SystemTime) -> HttpDate {
+    HttpDate::from(clamp(time))
+}
+
+/// A time in the form of C's `asctime`: `Wed May 17 10:06:35 2017`, a day below
+/// ten padded with a space.
+pub fn asctime(time: SystemTime) -> String {
+    // `Wed, 17 May 2017 10:06:35 GMT` has the same parts in another order.
+    let date = http_date(time).to_string();
+    let day = date[5..7].trim_start_matches('0');
+    format!(
+        "{} {} {day:>2} {} {}",
+        &date[..3],
+        &date[8..11],
+        &date[17..25],
+        &date[12..16]
+    )
+}
+
+/// A time in the form of RFC 3339, with milliseconds: `2017-05-17T10:06:35.042Z`.
+pub fn rfc3339(time: SystemTime) -> String {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let time = clamp(time);
+    let date = http_date(time).to_string();
+    let month = MONTHS.find(&date[8..11]).unwrap_or_default() / 3 + 1;
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    let milliseconds = since.unwrap_or_default().subsec_millis();
+    format!(
+        "{}-{month:02}-{}T{}.{milliseconds:03}Z",
+        &date[12..16],
+        &date[5..7],
+        &date[17..25]
+    )
+}
+
+/// Appliances boot with clocks before 1970, and four digits end with 9999.
+fn clamp(time: SystemTime) -> SystemTime {
+    const LAST_SECOND_OF_9999: Duration = Duration::from_secs(253_402_300_799);
+    time.clamp(
+        SystemTime::UNIX_EPOCH,
+        SystemTime::UNIX_EPOCH + LAST_SECOND_OF_9999,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asctime_pads_the_day_and_clamps_what_a_clock_without_battery_says() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(asctime(at(1_495_015_595)), "Wed May 17 10:06:35 2017");
+        assert_eq!(asctime(at(784_111_777)), "Sun Nov  6 08:49:37 1994");
+        assert_eq!(
+            asctime(SystemTime::UNIX_EPOCH - Duration::from_secs(1)),
+            "Thu Jan  1 00:00:00 1970"
+        );
+        assert_eq!(asctime(at(400_000_000_000)), "Fri Dec 31 23:59:59 9999");
+    }
+
+    #[test]
+    fn rfc3339_has_milliseconds() {
+        let at = |milliseconds| SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds);
+        assert_eq!(rfc3339(at(1_495_015_595_042)), "2017-05-17T10:06:35.042Z");
+        assert_eq!(rfc3339(at(784_111_777_999)), "1994-11-06T08:49:37.999Z");
+    }
+}
