@@ -41,7 +41,7 @@ pub use access::Rules;
 use access::{Access, Who};
 use client::{Client, Clients};
 use door::{Door, InnerDirectory};
-use handlers::{Context, Found};
+use handlers::{Context, Followers, Found};
 use hosts::Hosts;
 use negotiation::MediaType;
 use precondition::{Outcome, Preconditions};
@@ -66,6 +66,7 @@ pub struct Admin {
 pub struct Running {
     access: Arc<Access>,
     hosts: Hosts,
+    followers: Arc<Followers>,
     server: Arc<Server>,
     stop: Arc<AtomicBool>,
     door: door::Handle,
@@ -155,14 +156,19 @@ impl Admin {
     /// Answers from now on, on two threads: the door's and the loop's.
     pub fn start(self) -> Result<Running, StartError> {
         let context = Arc::new(Context::new(Arc::clone(&self.registry)));
-        let hosts = context.hosts.clone();
-        self.start_with(move |access, asked| answer(access, asked, &context), hosts)
+        let (hosts, followers) = (context.hosts.clone(), Arc::clone(&context.followers));
+        self.start_with(
+            move |access, asked| answer(access, asked, &context),
+            hosts,
+            followers,
+        )
     }
 
     fn start_with(
         self,
         answer: impl Fn(&Access, &Asked<'_>) -> Reply + Send + 'static,
         hosts: Hosts,
+        followers: Arc<Followers>,
     ) -> Result<Running, StartError> {
         let Self {
             access,
@@ -199,6 +205,7 @@ impl Admin {
         Ok(Running {
             access,
             hosts,
+            followers,
             server,
             stop,
             door: door_handle,
@@ -230,6 +237,7 @@ impl Running {
 
     /// Closes all admin connections, and returns when the threads have ended.
     pub fn stop(self) {
+        self.followers.end();
         self.stop.store(true, Release);
         self.hosts.stop();
         self.server.unblock();
@@ -530,7 +538,11 @@ mod tests {
             "/panic" => panic!("as the test wants it"),
             _ => Reply::document("{}\n".to_owned()),
         };
-        let running = admin.start_with(answer, Hosts::new(SystemTime::now()));
+        let running = admin.start_with(
+            answer,
+            Hosts::new(SystemTime::now()),
+            Arc::new(Followers::new(1)),
+        );
         let ask = |path: &str| {
             let mut stream = TcpStream::connect(address).unwrap();
             write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();

@@ -339,9 +339,7 @@ impl Acceptor {
 impl Open {
     fn announce(&mut self) {
         if self.listening.is_some() && !std::mem::replace(&mut self.announced, true) {
-            let place = self.listener.address().map(|address| address.to_string());
-            let place =
-                place.unwrap_or_else(|| endpoint_in_words(&self.listener.parameters.endpoint));
+            let place = place_in_words(&self.listener);
             log::info!("listener {}: listening on {place}", self.listener.name());
         }
     }
@@ -371,7 +369,7 @@ fn listen(
     let listening = socket_of(listener).and_then(watch);
     listening.map_err(|cause| ListenError::Listen {
         listener: listener.name().to_owned(),
-        endpoint: endpoint_in_words(&listener.parameters.endpoint),
+        endpoint: place_in_words(listener),
         cause,
     })
 }
@@ -398,8 +396,12 @@ fn socket_of(listener: &Listener) -> io::Result<Listening> {
     }
 }
 
-fn endpoint_in_words(endpoint: &Endpoint) -> String {
-    match endpoint {
+/// Where it listens, or is to listen.
+fn place_in_words(listener: &Listener) -> String {
+    if let Some(address) = listener.address() {
+        return address.to_string();
+    }
+    match &listener.parameters.endpoint {
         Endpoint::Tcp {
             address: Some(IpAddr::V6(address)),
             port,

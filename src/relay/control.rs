@@ -441,3 +441,55 @@ fn is_of(session: &Session, clients: &ClientsOf) -> bool {
 pub(super) fn has(listeners: &[Arc<Listener>], listener: &Listener) -> bool {
     listeners.iter().any(|other| other.is(listener))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use mio::Events;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::registry::Registry;
+
+    #[test]
+    fn many_sessions_end_in_portions_so_that_others_move_in_between() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let text = format!(
+            "[server]\ntype=server\naddress=127.0.0.1\nport={}\n[service]\ntype=service\nservers=server\n\
+             [listener]\ntype=listener\nservice=service\naddress=127.0.0.1\nport=0\n",
+            server.local_addr().unwrap().port()
+        );
+        let config = Config::parse("test", text.as_bytes()).unwrap();
+        let registry = Arc::new(Registry::new(&config, SystemTime::now()));
+        let mut relay = Relay::bind(Arc::clone(&registry), 1000).unwrap();
+        let address = relay.address("listener").unwrap();
+        let mut events = Events::with_capacity(64);
+        let mut clients = Vec::new();
+        let clients_of = |registry: &Registry| registry.sessions.len() - 1;
+        while clients_of(&registry) < 3 * ENDED_A_TURN {
+            clients.push(TcpStream::connect(address).unwrap());
+            let wait = Some(super::super::limits::LOGIN_LIMIT);
+            relay.poll.poll(&mut events, wait).unwrap();
+            relay.now = Instant::now();
+            relay.turn(&events);
+        }
+        let sessions = registry.sessions.snapshot();
+        let sessions = sessions.into_iter().filter(|one| one.client().is_some());
+        let command = Command::Kill {
+            sessions: sessions.collect(),
+            at: relay.now,
+        };
+        let killed = relay.command(&command).unwrap();
+        assert_eq!(killed.len(), 3 * ENDED_A_TURN);
+        for left in [2, 1, 0] {
+            assert!(relay.control.has_more());
+            assert_eq!(relay.timeout(), Some(Duration::ZERO));
+            relay.turn(&Events::with_capacity(1));
+            assert_eq!(clients_of(&registry), left * ENDED_A_TURN);
+        }
+        assert!(!relay.control.has_more());
+        // They are gone already, so nobody is killed a second time.
+        assert_eq!(relay.command(&command), Ok(Vec::new()));
+    }
+}

@@ -55,9 +55,17 @@ fn the_printed_example_has_no_fault() {
 }
 
 #[test]
-#[allow(clippy::too_many_lines, reason = "it is one table")]
 fn each_mistake_has_its_own_message() {
-    for (text, expected) in [
+    for (text, expected) in faulty() {
+        let expected = format!("sessiond.cnf:{expected}\n");
+        assert_eq!(faults(text.as_bytes()), expected, "{text}");
+    }
+}
+
+/// Configurations with one fault each, and what is said of it.
+#[allow(clippy::too_many_lines, reason = "it is one table")]
+pub fn faulty() -> Vec<(String, &'static str)> {
+    vec![
         // The dialect.
         (
             "x\n".into(),
@@ -158,6 +166,14 @@ fn each_mistake_has_its_own_message() {
         (
             "[maxscale]\nadmin_history=10001\n".into(),
             "2: maxscale: admin_history=10001 must be a number from 0 to 10000",
+        ),
+        (
+            "[maxscale]\nlog_sessions=some\n".into(),
+            "2: maxscale: log_sessions=some must be true or false",
+        ),
+        (
+            "[maxscale]\nshutdown_timeout=later\n".into(),
+            "2: maxscale: shutdown_timeout=later must be a whole number with ms, s, m or h, such as 10s",
         ),
         // Servers.
         (
@@ -319,10 +335,7 @@ fn each_mistake_has_its_own_message() {
             with("port=3306", "port=8989"),
             "17: listener lst: address must be a loopback address, since its service leads to the admin server (or admin_accounts must say who may come)",
         ),
-    ] {
-        let expected = format!("sessiond.cnf:{expected}\n");
-        assert_eq!(faults(text.as_bytes()), expected, "{text}");
-    }
+    ]
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How it ends.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -157,4 +157,100 @@ fn an_end_without_anybody_to_tell_has_the_status_that_it_should_have() {
         let mut child = program().args(arguments).stderr(writer).spawn().unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(status));
     }
+}
+
+/// A daemon that gives its sessions some time, and a session.
+fn with_a_session(grace: &str) -> (Daemon, TcpStream, TcpStream) {
+    let server = Server::new();
+    let grace = format!("shutdown_timeout={grace}\n");
+    let daemon = Daemon::start_controlled(&grace, &one_service(server.address()));
+    let client = http::connect(daemon.listener("listener"));
+    let behind = server.accept(&daemon);
+    daemon.client_sessions_until(1);
+    (daemon, client, behind)
+}
+
+fn passes(client: &mut TcpStream, behind: &mut TcpStream) {
+    client.write_all(b"x").unwrap();
+    behind.read_exact(&mut [0]).unwrap();
+}
+
+#[test]
+fn sessions_get_the_shutdown_timeout_to_end_and_nobody_new_is_let_in() {
+    let (mut daemon, mut client, mut behind) = with_a_session("1s");
+    let address = daemon.listener("listener");
+    let begin = Instant::now();
+    daemon.process.signal("TERM");
+    until("the end of the listener", || {
+        TcpStream::connect(address).is_err().then_some(())
+    });
+    passes(&mut client, &mut behind);
+    let session = daemon.get("/v1/sessions/2");
+    assert_eq!(session.text("/data/attributes/state"), "Stopping session");
+    assert_eq!(daemon.act("GET", "/v1/sessions/1").status, 404);
+    let answer = daemon.act("PUT", "/v1/services/service/start");
+    assert_eq!(
+        (answer.status, answer.detail().as_str()),
+        (409, "the program is stopping")
+    );
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    assert_eq!(behind.read(&mut [0]).unwrap(), 0);
+    assert_eq!(daemon.process.wait().code(), Some(0));
+    let took = begin.elapsed();
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+#[test]
+fn it_ends_when_its_last_session_has_ended_by_itself() {
+    let (mut daemon, mut client, mut behind) = with_a_session("1h");
+    let begin = Instant::now();
+    daemon.process.signal("INT");
+    daemon.session_until("2", "the time to end", |session| {
+        session.text("/data/attributes/state") == "Stopping session"
+    });
+    passes(&mut client, &mut behind);
+    drop((client, behind));
+    assert_eq!(daemon.process.wait().code(), Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    // Without a session there is nothing to wait for.
+    let mut daemon = Daemon::start_controlled("shutdown_timeout=1h\n", "");
+    daemon.process.signal("TERM");
+    assert_eq!(daemon.process.wait().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for second in ["TERM", "INT"] {
+        let (mut daemon, mut client, mut behind) = with_a_session("1h");
+        daemon.process.signal("TERM");
+        passes(&mut client, &mut behind);
+        // A reload has no place any more.
+        daemon.process.signal("HUP");
+        let begin = Instant::now();
+        daemon.process.signal(second);
+        assert_eq!(daemon.process.wait().code(), Some(0));
+        assert!(begin.elapsed() < Duration::from_secs(1));
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        let log = daemon.process.log();
+        assert!(log.contains(&"<6>stopping at once".to_owned()), "{log:?}");
+        assert!(!log.iter().any(|line| line.contains("the configuration")));
+    }
+}
+
+#[test]
+fn the_reason_for_all_that_is_shutdown() {
+    let (daemon, _client, _behind) = with_a_session("300ms");
+    let mut follower = http::connect(daemon.admin());
+    let request = "GET /v1/sessions/events HTTP/1.0\r\nHost: localhost\r\n\r\n";
+    follower.write_all(request.as_bytes()).unwrap();
+    let mut said = [0; 8];
+    follower.read_exact(&mut said).unwrap();
+    daemon.process.signal("TERM");
+    let mut rest = String::new();
+    follower.read_to_string(&mut rest).unwrap();
+    assert!(
+        rest.contains("\"event\":\"close\"") && rest.contains("\"reason\":\"shutdown\""),
+        "{rest}"
+    );
 }

@@ -9,9 +9,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::admin::reply::{PIECE, Piece, Pieces};
+use crate::admin::stream::{Place, Places};
 use crate::events::{line, notice};
 use crate::lock::lock;
-use crate::registry::{Event, Events};
+use crate::registry::{Attachment, Event, Events};
 
 /// How many lines may wait for one who follows: some 250 KiB.
 const QUEUE: usize = 1000;
@@ -19,8 +20,18 @@ const QUEUE: usize = 1000;
 /// How often a line comes whether anything happens or not.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
+/// How long the end of the program waits for those who follow.
+const LAST_WAIT: Duration = Duration::from_millis(200);
+
 /// How long the thread waits before it looks whether its client has gone.
 const GLANCE: Duration = Duration::from_secs(1);
+
+/// All who follow, and how many may.
+pub(in crate::admin) struct Followers {
+    places: Places,
+    present: Mutex<Vec<Arc<Follower>>>,
+    left: Condvar,
+}
 
 /// The lines that wait for one who follows.
 #[derive(Default)]
@@ -34,32 +45,77 @@ struct Queue {
     lines: VecDeque<String>,
     /// There were more than could be kept.
     overflowed: bool,
+    /// There will be no more.
+    ended: bool,
 }
 
-/// All events from now on, and a heartbeat now and then, without an end but for
-/// one who falls behind.
-pub(super) fn follow(events: &Arc<Events>) -> Pieces {
-    let follower = Arc::new(Follower::default());
-    let taking = Arc::clone(&follower);
-    let attachment = events.attach(Arc::new(move |event: &Event<'_>| taking.take(event)));
-    let mut heartbeat = Instant::now() + HEARTBEAT;
-    Box::new(move || {
-        // It ends with the last piece, or with whoever asks for pieces.
-        let _attached = &attachment;
-        if Instant::now() >= heartbeat {
-            heartbeat += HEARTBEAT;
-            return Piece::More(notice("heartbeat", None));
+/// Somebody's following, until it is dropped.
+struct Following {
+    follower: Arc<Follower>,
+    followers: Arc<Followers>,
+    _attached: Attachment,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        lock(&self.followers.present).retain(|other| !Arc::ptr_eq(other, &self.follower));
+        self.followers.left.notify_all();
+    }
+}
+
+impl Followers {
+    /// Nobody yet.
+    pub(in crate::admin) fn new(limit: usize) -> Self {
+        Self {
+            places: Places::new(limit),
+            present: Mutex::default(),
+            left: Condvar::new(),
         }
-        follower
-            .next(heartbeat)
-            .unwrap_or_else(|| Piece::More(String::new()))
-    })
+    }
+
+    /// All events from now on, and a heartbeat now and then, until the program
+    /// stops or somebody falls behind. `None` where as many follow as may.
+    pub(super) fn follow(self: &Arc<Self>, events: &Arc<Events>) -> Option<(Pieces, Place)> {
+        let place = self.places.place()?;
+        let follower = Arc::new(Follower::default());
+        lock(&self.present).push(Arc::clone(&follower));
+        let taking = Arc::clone(&follower);
+        let following = Following {
+            follower,
+            followers: Arc::clone(self),
+            _attached: events.attach(Arc::new(move |event: &Event<'_>| taking.take(event))),
+        };
+        let mut heartbeat = Instant::now() + HEARTBEAT;
+        let pieces = Box::new(move || {
+            if Instant::now() >= heartbeat {
+                heartbeat += HEARTBEAT;
+                return Piece::More(notice("heartbeat", None));
+            }
+            let piece = following.follower.next(heartbeat);
+            piece.unwrap_or_else(|| Piece::More(String::new()))
+        });
+        Some((pieces, place))
+    }
+
+    /// Has all who follow read what has happened so far, as far as they are
+    /// quick, and nothing more.
+    pub(in crate::admin) fn end(&self) {
+        let present = lock(&self.present);
+        for follower in &*present {
+            lock(&follower.queue).ended = true;
+            follower.more.notify_all();
+        }
+        // Whoever is left then is cut off.
+        let _ = self
+            .left
+            .wait_timeout_while(present, LAST_WAIT, |present| !present.is_empty());
+    }
 }
 
 impl Follower {
     fn take(&self, event: &Event<'_>) {
         let mut queue = lock(&self.queue);
-        if queue.overflowed {
+        if queue.overflowed || queue.ended {
             return;
         }
         if queue.lines.len() >= QUEUE {
@@ -74,7 +130,7 @@ impl Follower {
     /// What has come; nothing where the time is up first.
     fn next(&self, until: Instant) -> Option<Piece> {
         let mut queue = lock(&self.queue);
-        if queue.lines.is_empty() && !queue.overflowed {
+        if queue.lines.is_empty() && !queue.overflowed && !queue.ended {
             let left = until.saturating_duration_since(Instant::now()).min(GLANCE);
             let waited = self.more.wait_timeout(queue, left);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -88,6 +144,9 @@ impl Follower {
         if queue.lines.is_empty() && queue.overflowed {
             let detail = format!("{QUEUE} events waited to be read; what came after is left out");
             text.push_str(&notice("dropped", Some(&detail)));
+            return Some(Piece::Last(text));
+        }
+        if queue.lines.is_empty() && queue.ended {
             return Some(Piece::Last(text));
         }
         (!text.is_empty()).then_some(Piece::More(text))

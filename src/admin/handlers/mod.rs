@@ -15,6 +15,8 @@ mod servers;
 mod services;
 mod sessions;
 
+pub(super) use events::Followers;
+
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -50,8 +52,8 @@ pub(super) struct Context {
     naming: Places,
     /// The threads on which requests wait for something to end.
     waiting: Places,
-    /// The threads that tell what happens.
-    following: Places,
+    /// Who is told what happens.
+    pub(super) followers: Arc<Followers>,
     /// The threads that look for sessions to be killed among many.
     kills: Places,
 }
@@ -93,7 +95,7 @@ impl Context {
             hosts: Hosts::new(registry.started),
             naming: Places::new(NAMING),
             waiting: Places::new(WAITING),
-            following: Places::new(FOLLOWING),
+            followers: Arc::new(Followers::new(FOLLOWING)),
             kills: Places::new(KILLS),
             registry,
         }
@@ -188,8 +190,8 @@ impl Context {
     }
 
     fn events(&self, query: &Query) -> Reply {
-        match self.following.place() {
-            Some(place) => Reply::endless(events::follow(&self.registry.events), place),
+        match self.followers.follow(&self.registry.events) {
+            Some((pieces, place)) => Reply::endless(pieces, place),
             None => Reply::refuse(
                 &Refusal::Busy("four clients follow the events already; try again later"),
                 query.layout,

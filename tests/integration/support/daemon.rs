@@ -90,9 +90,14 @@ impl Daemon {
 
     /// Has it read another configuration, and returns whether that holds.
     pub fn reload(&self, maxscale: &str, sections: &str) -> bool {
+        self.configure(maxscale, sections);
+        self.reload_as_it_stands()
+    }
+
+    /// Writes another configuration, which it does not read before it is told to.
+    pub fn configure(&self, maxscale: &str, sections: &str) {
         let controlled = format!("admin_socket={SOCKET}\n{maxscale}");
         write_configuration(&self.directory, &controlled, sections);
-        self.reload_as_it_stands()
     }
 
     /// Has it read its configuration again, and returns whether that holds.

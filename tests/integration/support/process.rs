@@ -99,6 +99,17 @@ impl Process {
         assert!(status.success());
     }
 
+    /// Sends signals by their names, microseconds after each other.
+    pub fn signals(&self, names: &str) {
+        // The shell's own kill starts no program. The process may have ended before the last one.
+        let script = format!(
+            "for name in {names}; do kill -$name {}; done 2>&1",
+            self.id()
+        );
+        let output = Command::new("sh").args(["-c", &script]).output();
+        output.expect("a shell");
+    }
+
     /// Waits for the end of the process.
     pub fn wait(&mut self) -> ExitStatus {
         until("the end of a process", || self.child.try_wait().unwrap())
