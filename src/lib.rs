@@ -30,6 +30,10 @@
 //! handler takes what it needs out of the registry and writes a document, which
 //! goes to the client's socket.
 //!
+//! What an operator asks for comes to a handler the same way; the handler
+//! leaves a [`registry::Command`] for the relay, which follows it in its next
+//! turn and says how that went.
+//!
 //! # With a data plane of your own
 //!
 //! The relay is one way to fill the registry. A program that has connections of
@@ -66,6 +70,9 @@
 //! running.stop();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Such a program is asked to end sessions, or to keep them away from a server,
+//! by [`registry::Commands`]: it attaches a bell, takes what it is asked and answers.
 
 pub mod admin;
 mod boolean;

@@ -27,15 +27,20 @@ fn token(arguments: &[&str]) -> (String, String) {
 }
 
 /// A daemon with accounts, and the tokens of a reader and of an administrator.
-struct WithAccounts {
-    daemon: Daemon,
+pub struct WithAccounts {
+    pub daemon: Daemon,
     directory: Directory,
     reader: String,
-    administrator: String,
+    pub administrator: String,
 }
 
 impl WithAccounts {
     fn start(more: &str) -> Self {
+        Self::before(closed_port(), more)
+    }
+
+    /// Before a server.
+    pub fn before(server: SocketAddr, more: &str) -> Self {
         let directory = Directory::new();
         let (reader_line, reader) = token(&["reader"]);
         let (administrator_line, administrator) = token(&["--role", "admin", "administrator"]);
@@ -50,7 +55,7 @@ impl WithAccounts {
         let config = format!(
             "admin_accounts={}\n{more}{}",
             accounts.display(),
-            one_service(closed_port())
+            one_service(server)
         );
         Self {
             daemon: Daemon::start(&config),
@@ -71,7 +76,7 @@ impl WithAccounts {
 }
 
 /// Like `curl -u NAME:TOKEN`.
-fn basic(name: &str, token: &str) -> String {
+pub fn basic(name: &str, token: &str) -> String {
     let bytes = format!("{name}:{token}").into_bytes();
     let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = "Basic ".to_owned();

@@ -4,8 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use sessiond::registry::Login;
 
-use super::support::Document;
+use super::access::{WithAccounts, basic};
+use super::support::daemon::one_service;
 use super::support::library::Library;
+use super::support::{Daemon, Document, Server, http};
 
 const FIELDS: &str = "Accept: application/json, text/plain, */*\r\n\
     Authorization: Basic YWRtaW46bWFyaWFkYg==\r\nUser-Agent: axios/1.6.2\r\nAccept-Encoding: gzip, compress, deflate, br\r\n\
@@ -129,25 +131,52 @@ fn what_maxctrl_reads_is_there_with_the_right_type() {
     library.stop();
 }
 
+/// What `maxctrl` does, as it asks for it.
+const DEEDS: [(&str, &str); 8] = [
+    ("PUT", "listeners/listener/stop"),
+    ("PUT", "listeners/listener/start"),
+    ("PUT", "services/service/stop?force=yes"),
+    ("PUT", "services/service/start"),
+    ("PUT", "servers/server/set?state=drain"),
+    ("PUT", "servers/server/clear?state=drain"),
+    ("PUT", "servers/server/set?state=maintenance&force=yes"),
+    ("PUT", "servers/server/clear?state=maintenance"),
+];
+
 #[test]
 fn over_tcp_without_accounts_maxctrl_may_read_alone() {
-    let library = Library::start();
+    let daemon = Daemon::start(&one_service(Server::new().address()));
     // Whatever it sends as a login.
-    for (method, command) in [
-        ("DELETE", "sessions/1?ttl=0"),
-        ("PUT", "listeners/Read-Listener/stop"),
-        ("PUT", "listeners/Read-Listener/start"),
-        ("PUT", "services/Read/stop?force=yes"),
-        ("PUT", "servers/db1/set?state=drain"),
-        ("PUT", "servers/db1/clear?state=drain"),
-    ] {
-        assert_eq!(
-            library
-                .request(method, &format!("/v1/{command}"), FIELDS)
-                .status,
-            403,
-            "{command}"
-        );
+    for (method, command) in [("DELETE", "sessions/1?ttl=0")].iter().chain(&DEEDS) {
+        let answer = http::request(daemon.admin(), method, &format!("/v1/{command}"), FIELDS);
+        assert_eq!(answer.status, 403, "{command}");
     }
-    library.stop();
+}
+
+#[test]
+fn with_an_administrators_token_maxctrl_does_what_it_asks_for() {
+    let server = Server::new();
+    let with = WithAccounts::before(server.address(), "");
+    let login = basic("administrator", &with.administrator);
+    let fields = FIELDS.replace("Basic YWRtaW46bWFyaWFkYg==", &login);
+    let _client = http::connect(with.daemon.listener("listener"));
+    let _behind = server.accept_one_of(|| {
+        let answer = http::request(with.daemon.admin(), "GET", "/v1/sessions/2", &fields);
+        let document = answer.document();
+        let port = "/data/attributes/connections/0/local_port";
+        let is_connected = answer.status == 200 && document.has(port);
+        let port = is_connected.then(|| document.integer(port));
+        port.map(|port| u16::try_from(port).unwrap())
+            .into_iter()
+            .collect()
+    });
+    for (method, command) in [("DELETE", "sessions/2?ttl=0")].iter().chain(&DEEDS) {
+        let target = format!("/v1/{command}");
+        let answer = http::request(with.daemon.admin(), method, &target, &fields);
+        assert_eq!(answer.status, 204, "{command}: {answer:?}");
+        with.daemon.process.line("who it was", |line| {
+            line.starts_with("<6>administrator at 127.0.0.1:")
+                .then_some(())
+        });
+    }
 }

@@ -22,13 +22,15 @@ fn the_description_is_what_the_server_does() {
         .args(["run", &format!("http://{}/v1/openapi.json", library.address)])
         .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"])
         .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1", "--no-color"])
+        // It has no end.
+        .args(["--exclude-path", "/v1/sessions/events"])
         .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{printed}");
     assert!(
-        printed.contains("Selected: 15/15\n") && printed.contains("Tested: 15\n"),
+        printed.contains("Selected: 23/24\n") && printed.contains("Tested: 23\n"),
         "{printed}"
     );
     library.stop();
