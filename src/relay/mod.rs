@@ -89,6 +89,9 @@ impl Relay {
         let control = Control::new(poll.registry()).map_err(ListenError::Poll)?;
         let health = Health::new(&registry.topology(), Instant::now());
         let acceptor = Acceptor::bind(&registry, poll.registry(), sessions_at_most)?;
+        // What is asked from now on waits until the first turn.
+        let bell = control.handle();
+        registry.commands.attach(move || bell.ring());
         Ok(Self {
             registry,
             poll,
@@ -127,11 +130,7 @@ impl Relay {
     /// Relays until [`Handle::stop`], and follows the registry's commands.
     pub fn run(mut self) -> io::Result<()> {
         self.names = Some(Names::start(&self.registry.topology().servers)?);
-        let bell = self.handle();
-        self.registry.commands.attach(move || bell.ring());
-        let result = self.turn_until_the_end();
-        self.registry.commands.detach();
-        result
+        self.turn_until_the_end()
     }
 
     fn turn_until_the_end(&mut self) -> io::Result<()> {
@@ -308,6 +307,12 @@ impl Relay {
             .close(record.id(), reason, now, self.now);
         log::debug!("session {}: {}", record.id(), reason.as_str());
         self.closed.push(slot);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.registry.commands.detach();
     }
 }
 
