@@ -97,11 +97,13 @@ fn what_is_stopped_has_no_socket_until_it_is_started_again() {
         "stopped service service",
         "started service service",
     ] {
-        let log = daemon.process.log();
-        let lines = log
-            .iter()
-            .filter(|line| line.ends_with(&format!(": {deed}")));
-        assert_eq!(lines.count(), 2, "{deed}: {log:#?}");
+        until(&format!("two lines that say {deed}"), || {
+            let log = daemon.process.log();
+            let lines = log
+                .iter()
+                .filter(|line| line.ends_with(&format!(": {deed}")));
+            (lines.count() == 2).then_some(())
+        });
     }
 }
 
