@@ -233,6 +233,10 @@ fn fixed_that_differ(before: &config::Admin, after: &config::Admin) -> Vec<&'sta
         ("admin_enabled", before.enabled != after.enabled),
         ("admin_host", before.host != after.host),
         ("admin_port", before.port != after.port),
+        (
+            "admin_accounts (its removal)",
+            before.accounts.is_some() && after.accounts.is_none(),
+        ),
         ("admin_socket", path(before) != path(after)),
         (
             "admin_socket_mode, _owner or _group",

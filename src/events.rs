@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use crate::journal::SESSIONS;
 use crate::jsonapi::{Emit, Layout, Writer};
 use crate::registry::{Attachment, Client, Event, Events, Happening};
 use crate::time::rfc3339;
@@ -12,7 +13,7 @@ use crate::time::rfc3339;
 #[must_use]
 pub fn log_all(events: &Arc<Events>) -> Attachment {
     events.attach(Arc::new(|event: &Event<'_>| {
-        log::info!("{}", line(event).trim_end());
+        log::info!(target: SESSIONS, "{}", line(event).trim_end());
     }))
 }
 

@@ -8,13 +8,17 @@
 use std::io::{self, IsTerminal, Write};
 use std::panic;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+
+/// The target of the lines about single sessions. There can be thousands of
+/// them at once, and they fill half of the queue at most.
+pub const SESSIONS: &str = "sessions";
 
 /// How many lines may wait to be written: some 100 KiB.
 const QUEUE: usize = 1024;
@@ -26,14 +30,16 @@ const LAST_WAIT: Duration = Duration::from_millis(200);
 pub fn start() -> io::Result<()> {
     let (sender, receiver) = sync_channel(QUEUE);
     let left_out = Arc::new(AtomicU64::new(0));
+    let waiting = Arc::new(AtomicUsize::new(0));
     let journal = Journal {
         on_terminal: io::stderr().is_terminal(),
         sender,
+        waiting: Arc::clone(&waiting),
         left_out: Arc::clone(&left_out),
     };
     thread::Builder::new()
         .name("journal".into())
-        .spawn(move || write_lines(&receiver, &left_out))?;
+        .spawn(move || write_lines(&receiver, &waiting, &left_out))?;
     // It fails only where a logger is set already, which then has the lines.
     if log::set_boxed_logger(Box::new(journal)).is_ok() {
         log::set_max_level(LevelFilter::Info);
@@ -63,6 +69,8 @@ enum Entry {
 struct Journal {
     on_terminal: bool,
     sender: SyncSender<Entry>,
+    /// How many lines are in the queue.
+    waiting: Arc<AtomicUsize>,
     left_out: Arc<AtomicU64>,
 }
 
@@ -75,12 +83,13 @@ impl Log for Journal {
         if !self.enabled(record.metadata()) {
             return;
         }
+        // What is told of sessions leaves room for what others have to tell.
+        let is_full = record.target() == SESSIONS && self.waiting.load(Relaxed) >= QUEUE / 2;
         let level = prefix(record.level(), self.on_terminal);
-        if self
-            .sender
-            .try_send(Entry::Line(format!("{level}{}\n", record.args())))
-            .is_err()
-        {
+        let line = || Entry::Line(format!("{level}{}\n", record.args()));
+        self.waiting.fetch_add(1, Relaxed);
+        if is_full || self.sender.try_send(line()).is_err() {
+            self.waiting.fetch_sub(1, Relaxed);
             self.left_out.fetch_add(1, Relaxed);
         }
     }
@@ -114,11 +123,14 @@ fn prefix(level: Level, on_terminal: bool) -> &'static str {
 
 /// Writes lines until the program ends. Where standard error is closed there
 /// is nobody to tell.
-fn write_lines(receiver: &Receiver<Entry>, left_out: &AtomicU64) {
+fn write_lines(receiver: &Receiver<Entry>, waiting: &AtomicUsize, left_out: &AtomicU64) {
     let on_terminal = io::stderr().is_terminal();
     for entry in receiver {
         match entry {
-            Entry::Line(line) => _ = io::stderr().write_all(line.as_bytes()),
+            Entry::Line(line) => {
+                waiting.fetch_sub(1, Relaxed);
+                _ = io::stderr().write_all(line.as_bytes());
+            }
             Entry::Flush(sender) => _ = sender.send(()),
         }
         let count = left_out.swap(0, Relaxed);

@@ -103,12 +103,15 @@ impl Access {
         })
     }
 
-    /// Other rules count from now on.
-    pub(super) fn change(&self, rules: Rules) {
+    /// Other rules count from now on. True where the accounts are others, too.
+    pub(super) fn change(&self, rules: Rules) -> bool {
         if let Some((path, _)) = &rules.accounts {
             log::info!("the accounts in {} are read again", path.display());
         }
-        *lock(&self.rules) = Arc::new(rules);
+        let mut current = lock(&self.rules);
+        let others = rules.accounts != current.accounts;
+        *current = Arc::new(rules);
+        others
     }
 
     /// Whether a request may go on to its path, and whose it is.

@@ -130,8 +130,10 @@ enum Stage {
     Rest,
     /// A request is forwarded, and its answer is not yet sent whole.
     Answering,
-    /// A thread waits for what the answer is to tell.
+    /// A thread finds out what the answer is to tell.
     Deferred,
+    /// A thread waits for something that the answer is to tell of.
+    Waiting,
     /// A thread is sending a long answer.
     Streaming,
     /// A thread is sending an answer that has no end.
@@ -170,6 +172,8 @@ pub(super) enum Standing {
     Stalled(Instant),
     /// The client waits for something that may take long.
     Patient,
+    /// The same; and it has given up when it ends its stream.
+    Waiting,
     /// The answer went out at this time; and whether another request may follow.
     Answered(Instant, bool),
     /// Its socket takes nothing any more.
@@ -188,7 +192,8 @@ impl Progress {
             Stage::Answering if self.unsent.is_empty() => Standing::Awaiting,
             Stage::Answering | Stage::Streaming => Standing::Sending(self.last),
             Stage::Endless if self.blocked => Standing::Stalled(self.last),
-            Stage::Endless | Stage::Deferred => Standing::Patient,
+            Stage::Deferred => Standing::Patient,
+            Stage::Endless | Stage::Waiting => Standing::Waiting,
         }
     }
 }
@@ -265,19 +270,26 @@ impl Client {
         progress.unsent = Vec::new();
     }
 
-    /// A thread waits for what the answer is to tell. The door gives it all the
-    /// time that it takes.
-    pub(super) fn defer(&self) {
+    /// A thread finds out what the answer is to tell, or waits for that until the
+    /// client gives up. The door gives it all the time that it takes.
+    pub(super) fn defer(&self, waits: bool) {
         let mut progress = lock(&self.progress);
-        if progress.stage == Stage::Answering {
-            progress.stage = Stage::Deferred;
+        if progress.stage != Stage::Answering {
+            return;
         }
+        progress.stage = if waits {
+            // The client may have given up already.
+            self.bell.ring(self.slot);
+            Stage::Waiting
+        } else {
+            Stage::Deferred
+        };
     }
 
     /// What the answer is to tell is there. False where nobody waits for it any more.
     pub(super) fn end_deferral(&self, now: Instant) -> bool {
         let mut progress = lock(&self.progress);
-        if progress.stage == Stage::Deferred {
+        if matches!(progress.stage, Stage::Deferred | Stage::Waiting) {
             progress.stage = Stage::Answering;
             progress.last = now;
         }

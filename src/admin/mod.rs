@@ -44,11 +44,11 @@ use door::{Door, InnerDirectory};
 use handlers::{Context, Followers, Found};
 use hosts::Hosts;
 use negotiation::MediaType;
-use precondition::{Outcome, Preconditions};
+use precondition::{Outcome, Preconditions, Validators};
 use refusal::Refusal;
 use reply::{Body, Reply, Work};
 use route::{Deed, Route};
-use stream::{Ending, Place, Places, Stream};
+use stream::{Ending, Place, Stream, Threads};
 
 /// An admin server that listens, and does not answer yet.
 pub struct Admin {
@@ -67,6 +67,7 @@ pub struct Running {
     access: Arc<Access>,
     hosts: Hosts,
     followers: Arc<Followers>,
+    answering_threads: Threads,
     server: Arc<Server>,
     stop: Arc<AtomicBool>,
     door: door::Handle,
@@ -180,16 +181,18 @@ impl Admin {
         let access = Arc::new(access);
         let stop = Arc::new(AtomicBool::new(false));
         let door_handle = door.handle();
+        let answering_threads = Threads::new(LONG_ANSWERS);
         let answering = {
-            let (access, server, stop, clients) = (
+            let (access, server, stop, clients, threads) = (
                 Arc::clone(&access),
                 Arc::clone(&server),
                 Arc::clone(&stop),
                 door.clients(),
+                answering_threads.clone(),
             );
             move || {
                 let answer = |asked: &Asked<'_>| answer(&access, asked);
-                run(&server, &stop, &clients, &answer);
+                run(&server, &stop, &clients, &threads, &answer);
             }
         };
         let thread = |name: &str, body: Box<dyn FnOnce() + Send>| {
@@ -206,6 +209,7 @@ impl Admin {
             access,
             hosts,
             followers,
+            answering_threads,
             server,
             stop,
             door: door_handle,
@@ -232,12 +236,16 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 impl Running {
     /// Has other rules count from now on.
     pub fn change(&self, rules: Rules) {
-        self.access.change(rules);
+        // Whoever follows by an account that has gone must not go on.
+        if self.access.change(rules) {
+            self.followers.end(Duration::ZERO);
+        }
     }
 
     /// Closes all admin connections, and returns when the threads have ended.
     pub fn stop(self) {
-        self.followers.end();
+        self.followers.end(LAST_WAIT);
+        self.answering_threads.wait_for_deferred(LAST_WAIT);
         self.stop.store(true, Release);
         self.hosts.stop();
         self.server.unblock();
@@ -249,6 +257,9 @@ impl Running {
         }
     }
 }
+
+/// How long the end waits for those who follow, and for answers that waited.
+const LAST_WAIT: Duration = Duration::from_millis(200);
 
 /// How many long answers may be on their way at a time. Each costs a thread
 /// and two pieces; a reader that is slow can keep one for a minute.
@@ -265,12 +276,12 @@ fn run(
     server: &Server,
     stop: &AtomicBool,
     clients: &Clients,
+    threads: &Threads,
     answer: &dyn Fn(&Asked<'_>) -> Reply,
 ) {
-    let streams = Places::new(LONG_ANSWERS);
     while !stop.load(Acquire) {
         match server.recv() {
-            Ok(request) => respond(request, clients, &streams, answer),
+            Ok(request) => respond(request, clients, threads, answer),
             Err(_) if stop.load(Acquire) => {}
             Err(cause) => log::error!("the admin server's inner socket: {cause}"),
         }
@@ -282,7 +293,7 @@ fn run(
 fn respond(
     request: Request,
     clients: &Clients,
-    streams: &Places,
+    threads: &Threads,
     answer: &dyn Fn(&Asked<'_>) -> Reply,
 ) {
     // The client may have left meanwhile; then nobody waits for an answer.
@@ -295,29 +306,31 @@ fn respond(
         let reply = catch_unwind(AssertUnwindSafe(|| answer(&asked)));
         let reply = reply.unwrap_or_else(|_| Reply::refuse(&Refusal::Internal, Layout::Compact));
         let head_alone = request.method().as_str() == "HEAD";
-        send_or_defer(reply, client, head_alone, streams);
+        send_or_defer(reply, client, head_alone, threads);
     }
     drop(request.into_writer());
 }
 
 /// Sends an answer, or finds out on a thread of its own what it is.
-fn send_or_defer(mut reply: Reply, client: Arc<Client>, head_alone: bool, streams: &Places) {
+fn send_or_defer(mut reply: Reply, client: Arc<Client>, head_alone: bool, threads: &Threads) {
     let Some(work) = reply.take_work() else {
-        return send(reply, client, head_alone, streams, None);
+        return send(reply, client, head_alone, threads, None);
     };
-    client.defer();
-    let (waiting, place, others) = (Arc::clone(&client), reply.take_place(), streams.clone());
+    client.defer(reply.waits());
+    let (waiting, place, others) = (Arc::clone(&client), reply.take_place(), threads.clone());
+    let deferral = threads.deferral();
     let thread = thread::Builder::new().name("wait".into()).spawn(move || {
         let reply = find_out(work, &waiting);
         if waiting.end_deferral(Instant::now()) {
             send(reply, waiting, head_alone, &others, place);
         }
+        drop(deferral);
     });
     if let Err(cause) = thread {
         log::error!("cannot start a thread for an answer that has to wait: {cause}");
         if client.end_deferral(Instant::now()) {
             let refused = Reply::refuse(&Refusal::Internal, Layout::Compact);
-            send(refused, client, head_alone, streams, None);
+            send(refused, client, head_alone, threads, None);
         }
     }
 }
@@ -340,7 +353,7 @@ fn send(
     mut reply: Reply,
     client: Arc<Client>,
     head_alone: bool,
-    streams: &Places,
+    threads: &Threads,
     own_place: Option<Place>,
 ) {
     let framing = client.framing();
@@ -363,7 +376,7 @@ fn send(
             if let Some(own) = own_place {
                 client.begin_stream(endless, now);
                 stream.send(Ending::new(client, own));
-            } else if let Some(place) = place.or_else(|| streams.place()) {
+            } else if let Some(place) = place.or_else(|| threads.streams.place()) {
                 client.begin_stream(endless, now);
                 stream.start(client, place);
             } else {
@@ -444,17 +457,26 @@ fn read(
         Outcome::Failed => return Err(Refusal::PreconditionFailed),
     }
     let links = Links::on(door::host(request));
-    let wait = query.wait;
-    let answer = move |context: &Context, found: Found| {
-        // While something was waited for, it may have changed.
-        let validators = context.validators(&found, query.host_names);
+    let (wait, layout, host_names) = (query.wait, query.layout, query.host_names);
+    let again = route.clone();
+    let answer = move |context: &Context, validators: Validators| {
+        // What is shown must not be older than what the client is told of its age.
+        let found = context.find(&again)?;
         let reply = context.render(found, query, View::new(links, Instant::now()));
-        reply.of(media_type, validators)
+        Ok(reply.of(media_type, validators))
     };
-    match wait {
-        Some(wait) if !found.is_over() => context.wait(found, wait, answer),
-        _ => Ok(answer(context, found)),
-    }
+    let Some(wait) = wait.filter(|_| !found.is_over()) else {
+        return answer(context, validators);
+    };
+    let route = route.clone();
+    context.wait(found, wait, move |context| {
+        // It may have changed since, or gone.
+        let found = context.find(&route);
+        let validators = found.map(|found| context.validators(&found, host_names));
+        validators
+            .and_then(|validators| answer(context, validators))
+            .unwrap_or_else(|refusal| Reply::refuse(&refusal, layout))
+    })
 }
 
 /// Does what a DELETE or a PUT asks for, where it may be done as things are.

@@ -30,6 +30,8 @@ pub(super) struct Reply {
     place: Option<Place>,
     /// Whether it has no end.
     endless: bool,
+    /// Whether it waits for something that may never come.
+    waits: bool,
 }
 
 /// What follows the head.
@@ -79,6 +81,7 @@ impl Reply {
             body,
             place: None,
             endless: false,
+            waits: false,
         }
     }
 
@@ -107,6 +110,19 @@ impl Reply {
             place: Some(place),
             ..Self::new((200, "OK"), Body::Deferred(work))
         }
+    }
+
+    /// The same, for something that may never come.
+    pub(super) fn waiting(work: Work, place: Place) -> Self {
+        Self {
+            waits: true,
+            ..Self::deferred(work, place)
+        }
+    }
+
+    /// Whether it waits for something that may never come.
+    pub(super) fn waits(&self) -> bool {
+        self.waits
     }
 
     /// 200 with lines that come for as long as somebody reads them.

@@ -100,7 +100,7 @@ impl Route {
         found.ok_or_else(|| {
             Refusal::NotFound(format!(
                 "nothing is at {path}; there are /v1, /v1/sessions, /v1/services, /v1/servers, /v1/listeners, \
-                 and each of these with an id behind it; /v1/openapi.json describes them"
+                 and each of these with an id behind it; /v1/openapi.json describes them all"
             ))
         })
     }

@@ -2,13 +2,15 @@
 //! waits for a reader; and the threads of answers that wait for something.
 
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::client::Client;
 use super::reply::{Framing, Piece, Pieces};
+use crate::lock::lock;
 
 /// How many threads there may be for one purpose.
 #[derive(Clone, Debug)]
@@ -44,6 +46,58 @@ impl Places {
         Some(Place {
             count: Arc::clone(&self.count),
         })
+    }
+}
+
+/// The threads of the server: those that send long answers, of which there are
+/// so many places, and those that find out what to answer.
+#[derive(Clone)]
+pub(super) struct Threads {
+    pub(super) streams: Places,
+    deferred: Arc<Deferred>,
+}
+
+#[derive(Default)]
+struct Deferred {
+    count: Mutex<usize>,
+    ended: Condvar,
+}
+
+/// A thread that finds out what to answer, until it is dropped.
+pub(super) struct Deferral {
+    deferred: Arc<Deferred>,
+}
+
+impl Drop for Deferral {
+    fn drop(&mut self) {
+        *lock(&self.deferred.count) -= 1;
+        self.deferred.ended.notify_all();
+    }
+}
+
+impl Threads {
+    /// None yet, with so many places for long answers.
+    pub(super) fn new(streams: usize) -> Self {
+        Self {
+            streams: Places::new(streams),
+            deferred: Arc::default(),
+        }
+    }
+
+    /// There is one more that finds out what to answer.
+    pub(super) fn deferral(&self) -> Deferral {
+        *lock(&self.deferred.count) += 1;
+        Deferral {
+            deferred: Arc::clone(&self.deferred),
+        }
+    }
+
+    /// Waits until all have answered that find out what to answer, but not longer than that.
+    pub(super) fn wait_for_deferred(&self, limit: Duration) {
+        let count = lock(&self.deferred.count);
+        let ended = &self.deferred.ended;
+        // Whoever is left then is cut off.
+        let _ = ended.wait_timeout_while(count, limit, |count| *count > 0);
     }
 }
 

@@ -82,6 +82,7 @@ pub type Followed = Result<Vec<SessionId>, Unfollowed>;
 pub struct Asked {
     /// What is to be done.
     pub command: Command,
+    number: u64,
     sender: Sender<Followed>,
 }
 
@@ -102,6 +103,8 @@ pub struct Commands {
 #[derive(Default)]
 struct Inner {
     queue: VecDeque<Asked>,
+    /// How many were asked, ever.
+    count: u64,
     bell: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
@@ -127,18 +130,30 @@ impl Commands {
     /// Asks for something, and returns when it is done or cannot be.
     pub fn ask(&self, command: Command) -> Followed {
         let (sender, answer) = channel();
-        let bell = {
+        let (bell, number) = {
             let mut inner = lock(&self.inner);
             let bell = inner.bell.clone().ok_or(Unfollowed::NoAnswer)?;
             if inner.queue.len() >= QUEUE {
                 return Err(Unfollowed::NoAnswer);
             }
-            inner.queue.push_back(Asked { command, sender });
-            bell
+            inner.count += 1;
+            let number = inner.count;
+            inner.queue.push_back(Asked {
+                command,
+                number,
+                sender,
+            });
+            (bell, number)
         };
         bell();
-        let answer = answer.recv_timeout(ANSWER_LIMIT);
-        answer.unwrap_or(Err(Unfollowed::NoAnswer))
+        if let Ok(answer) = answer.recv_timeout(ANSWER_LIMIT) {
+            return answer;
+        }
+        // What nobody has followed by now nobody follows later.
+        let mut inner = lock(&self.inner);
+        inner.queue.retain(|asked| asked.number != number);
+        drop(inner);
+        answer.try_recv().unwrap_or(Err(Unfollowed::NoAnswer))
     }
 }
 
@@ -190,5 +205,13 @@ mod tests {
         ));
         assert_eq!(commands.ask(nothing()), Err(Unfollowed::NoAnswer));
         following.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_not_followed_in_time_is_not_followed_later() {
+        let commands = Commands::default();
+        commands.attach(|| {});
+        assert_eq!(commands.ask(nothing()), Err(Unfollowed::NoAnswer));
+        assert!(commands.take().is_none());
     }
 }

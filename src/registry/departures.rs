@@ -3,8 +3,8 @@
 //! Sessions end thousands of times a second, and hardly ever does anybody
 //! wait for that: then it costs one look at a counter.
 
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicUsize, fence};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ impl Departures {
     /// Something has gone that was counted.
     pub(super) fn note(&self) {
         // Whoever waits has said so before looking, so one of the two sees the other.
+        fence(SeqCst);
         if self.waiting.load(SeqCst) > 0 {
             drop(lock(&self.lock));
             self.departed.notify_all();
@@ -35,6 +36,7 @@ impl Departures {
     /// at least once a second. False where the time was up first.
     pub fn wait_until(&self, deadline: Instant, mut is_over: impl FnMut() -> bool) -> bool {
         self.waiting.fetch_add(1, SeqCst);
+        fence(SeqCst);
         let mut guard = lock(&self.lock);
         let over = loop {
             if is_over() {

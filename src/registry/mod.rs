@@ -90,8 +90,13 @@ impl Registry {
         let topology = Arc::new(topology);
         let mut current = lock(&self.topology);
         if !topology.is_same(&current) {
+            for server in &topology.servers {
+                server.set_removed(false);
+            }
+            *current = Arc::clone(&topology);
+            drop(current);
+            // Whoever reads it in between has the new one under an old version, which does no harm.
             topology.note_change(now);
-            *current = topology;
         }
     }
 }

@@ -21,20 +21,26 @@ pub struct Server {
     /// What the configuration says of it.
     pub parameters: config::Server,
     addresses: Mutex<Arc<[SocketAddr]>>,
+    health: Arc<Health>,
     fate: Arc<Fate>,
+}
+
+/// What is known of whoever answers at a server's address and port.
+#[derive(Debug)]
+struct Health {
+    up: AtomicBool,
+    version: Mutex<Option<Arc<str>>>,
 }
 
 /// How a server fares, whatever the configuration says of it.
 #[derive(Debug)]
 struct Fate {
-    up: AtomicBool,
     drained: AtomicBool,
     in_maintenance: AtomicBool,
     removed: AtomicBool,
     connections: AtomicUsize,
     total_connections: AtomicU64,
     traffic: Traffic,
-    version: Mutex<Option<Arc<str>>>,
     changes: Changes,
     departures: Arc<Departures>,
 }
@@ -55,38 +61,37 @@ impl Server {
         departures: &Arc<Departures>,
         now: SystemTime,
     ) -> Self {
-        // It counts as up until a connect has failed.
         let fate = Fate {
-            up: AtomicBool::new(true),
             drained: AtomicBool::new(false),
             in_maintenance: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             total_connections: AtomicU64::new(0),
             traffic: Traffic::default(),
-            version: Mutex::new(None),
             changes: Changes::of_one(all_changes, now),
             departures: Arc::clone(departures),
         };
         Self {
             addresses: Mutex::new(written_addresses(&parameters)),
             parameters,
+            health: Arc::new(Health::unknown()),
             fate: Arc::new(fate),
         }
     }
 
     /// The same server with other parameters. Where it is somewhere else now,
-    /// its name has to be looked up anew.
+    /// nothing is known of whoever answers there.
     pub(super) fn renewed(&self, parameters: config::Server) -> Self {
         let place = |parameters: &config::Server| (parameters.address.clone(), parameters.port);
-        let addresses = if place(&parameters) == place(&self.parameters) {
-            self.addresses()
+        let (addresses, health) = if place(&parameters) == place(&self.parameters) {
+            (self.addresses(), Arc::clone(&self.health))
         } else {
-            written_addresses(&parameters)
+            (written_addresses(&parameters), Arc::new(Health::unknown()))
         };
         Self {
             parameters,
             addresses: Mutex::new(addresses),
+            health,
             fate: Arc::clone(&self.fate),
         }
     }
@@ -106,12 +111,12 @@ impl Server {
     /// Whether the last connect succeeded.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.fate.up.load(Relaxed)
+        self.health.up.load(Relaxed)
     }
 
     /// Notes how a connect went. True where that is news.
     pub fn set_up(&self, up: bool, now: SystemTime) -> bool {
-        let is_news = self.fate.up.swap(up, Relaxed) != up;
+        let is_news = self.health.up.swap(up, Relaxed) != up;
         if is_news {
             self.fate.changes.note(now);
         }
@@ -133,9 +138,9 @@ impl Server {
         is_news
     }
 
-    /// Says that the configuration has it no more.
-    pub fn set_removed(&self) {
-        self.fate.removed.store(true, Relaxed);
+    /// Says whether the configuration has it no more.
+    pub fn set_removed(&self, removed: bool) {
+        self.fate.removed.store(removed, Relaxed);
     }
 
     /// Whether new sessions may come to it, as far as operators have a say.
@@ -184,12 +189,12 @@ impl Server {
     /// The version that it has told of itself.
     #[must_use]
     pub fn version(&self) -> Option<Arc<str>> {
-        lock(&self.fate.version).clone()
+        lock(&self.health.version).clone()
     }
 
     /// Notes the version that it tells of itself.
     pub fn set_version(&self, version: &str, now: SystemTime) {
-        let mut known = lock(&self.fate.version);
+        let mut known = lock(&self.health.version);
         if known.as_deref() != Some(version) {
             *known = Some(version.into());
             self.fate.changes.note(now);
@@ -237,6 +242,16 @@ impl Server {
         let mut reordered = known.to_vec();
         reordered.sort_by_key(|candidate| *candidate != address);
         *known = reordered.into();
+    }
+}
+
+impl Health {
+    /// It counts as up until a connect has failed.
+    fn unknown() -> Self {
+        Self {
+            up: AtomicBool::new(true),
+            version: Mutex::new(None),
+        }
     }
 }
 

@@ -28,6 +28,9 @@ pub struct Topology {
     pub service_changes: Arc<Changes>,
     /// When a listener last came, went or changed in anything but counters.
     pub listener_changes: Arc<Changes>,
+    /// What is removed while it has connections: where it comes back meanwhile,
+    /// they count.
+    leaving: (Vec<Arc<Server>>, Vec<Arc<Service>>),
     departures: Arc<Departures>,
 }
 
@@ -51,13 +54,15 @@ impl Topology {
             server_changes: changes(),
             service_changes: changes(),
             listener_changes: changes(),
+            leaving: (Vec::new(), Vec::new()),
             departures,
         };
         nothing.renewed(config, now)
     }
 
     /// What another configuration describes, with what is the same in both. An
-    /// object of the same name fares as it did before.
+    /// object of the same name fares as it did before; of a server that is
+    /// somewhere else now it is not known whether it is up.
     ///
     /// # Panics
     ///
@@ -74,16 +79,27 @@ impl Topology {
         let listeners = listeners
             .map(|listener| self.listener(listener, &services, now))
             .collect();
+        let mut leaving = self.leaving.clone();
+        leaving.0.extend(self.servers.iter().cloned());
+        leaving
+            .0
+            .retain(|gone| gone.connections() > 0 && !servers.iter().any(|other| other.is(gone)));
+        leaving.1.extend(self.services.iter().cloned());
+        leaving
+            .1
+            .retain(|gone| gone.connections() > 0 && !services.iter().any(|other| other.is(gone)));
         Self {
             servers,
             services,
             listeners,
+            leaving,
             ..self.clone()
         }
     }
 
     fn server(&self, parameters: &config::Server, now: SystemTime) -> Arc<Server> {
-        match find(&self.servers, Server::name, &parameters.name) {
+        let known = find(&self.servers, Server::name, &parameters.name);
+        match known.or_else(|| find(&self.leaving.0, Server::name, &parameters.name)) {
             Some(known) if known.parameters == *parameters => Arc::clone(known),
             Some(known) => Arc::new(known.renewed(parameters.clone())),
             None => Arc::new(Server::new(
@@ -106,7 +122,8 @@ impl Topology {
             Arc::clone(found.expect("a configuration refers to servers that it has"))
         };
         let servers: Vec<_> = parameters.servers.iter().map(server).collect();
-        match find(&self.services, Service::name, &parameters.name) {
+        let known = find(&self.services, Service::name, &parameters.name);
+        match known.or_else(|| find(&self.leaving.1, Service::name, &parameters.name)) {
             Some(known)
                 if known.parameters == *parameters && are_same(known.servers(), &servers) =>
             {
@@ -262,5 +279,31 @@ mod tests {
         let again = without.renewed(&config(TEXT), now);
         assert!(!again.listeners[0].is(&before.listeners[0]));
         assert!(!again.listeners[0].is_stopped());
+    }
+
+    #[test]
+    fn what_comes_back_while_it_has_connections_has_them_still() {
+        let now = SystemTime::now();
+        let before = Topology::new(&config(TEXT), now);
+        let lease = before.servers[0].lease();
+        let nothing = config("");
+        let again = before.renewed(&nothing, now).renewed(&config(TEXT), now);
+        assert!(again.servers[0].is(&before.servers[0]));
+        assert!(!again.servers[1].is(&before.servers[1]));
+        assert_eq!(again.servers[0].connections(), 1);
+        drop(lease);
+        let without = again.renewed(&nothing, now);
+        assert!(without.leaving.0.is_empty());
+    }
+
+    #[test]
+    fn what_fails_at_a_former_address_says_nothing_about_the_new_one() {
+        let now = SystemTime::now();
+        let before = Topology::new(&config(TEXT), now);
+        let after = before.renewed(&config(&TEXT.replace("port=2", "port=3")), now);
+        before.servers[1].set_up(false, now);
+        before.servers[0].set_up(false, now);
+        assert!(after.servers[1].is_up());
+        assert!(!after.servers[0].is_up());
     }
 }

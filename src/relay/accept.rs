@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -132,13 +132,18 @@ impl Acceptor {
             paused: None,
             told: false,
         };
-        let listeners = acceptor.prepare(&registry.topology().listeners, events)?;
+        let topology = registry.topology();
+        for listener in &topology.listeners {
+            listener.set_stopped(false, SystemTime::now());
+        }
+        let listeners = acceptor.prepare(&topology.listeners, events)?;
         acceptor.change(listeners, registry, sessions_at_most, Instant::now());
         Ok(acceptor)
     }
 
     /// Finds a socket for each listener: its own where it did not change, the one
-    /// at the same place, or a new one. On an error nothing has changed.
+    /// at the same place, or a new one. On an error nothing has changed, but that
+    /// new sockets were there for a moment.
     pub(super) fn prepare(
         &mut self,
         listeners: &[Arc<Listener>],
@@ -169,14 +174,25 @@ impl Acceptor {
         Ok(prepared)
     }
 
-    /// The number of a listener that listens at a place already. Ports that
-    /// the system has chosen are at the same place only for the same listener.
+    /// The number of a listener that listens at a place already, in whatever
+    /// words. Ports that the system has chosen are at the same place only for the
+    /// same listener.
     fn at(&self, endpoint: &Endpoint, listener: &Listener) -> Option<usize> {
         let is_chosen = matches!(endpoint, Endpoint::Tcp { port: 0, .. });
+        let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let wanted = match endpoint {
+            Endpoint::Tcp { address, port } if !is_chosen => {
+                Some(SocketAddr::new(address.unwrap_or(any), *port))
+            }
+            _ => None,
+        };
         let there = |open: &Open| {
-            open.listening.is_some()
-                && open.listener.parameters.endpoint == *endpoint
-                && (!is_chosen || open.listener.is(listener))
+            let Some(listening) = &open.listening else {
+                return false;
+            };
+            (wanted.is_some() && listening.address() == wanted)
+                || (open.listener.parameters.endpoint == *endpoint
+                    && (!is_chosen || open.listener.is(listener)))
         };
         let found = self.open.iter().find(|(_, open)| there(open));
         found.map(|(number, _)| *number)
@@ -321,8 +337,10 @@ impl Acceptor {
 
     /// Stops listening for good, and ends the listeners' sessions.
     pub(super) fn close(&mut self, registry: &Registry, now: Instant) {
+        let time = SystemTime::now();
         for (_, open) in std::mem::take(&mut self.open) {
-            open.end(registry, SystemTime::now(), now);
+            open.listener.set_stopped(true, time);
+            open.end(registry, time, now);
         }
     }
 

@@ -106,10 +106,13 @@ impl Relay {
 
     /// Lets a client in, where its service has room.
     fn admit(&mut self, slot: usize, addresses: Option<proxy::Addresses>) {
+        let Some(record) = self.sessions[slot].as_ref().map(|session| &session.record) else {
+            return;
+        };
+        let service = self.service_of(record);
         let Some(session) = &mut self.sessions[slot] else {
             return;
         };
-        let service = Arc::clone(session.record.service());
         let Some(admission) = service.admit() else {
             let refusal = Refusal::TooManyConnections {
                 service: service.name(),
@@ -164,6 +167,7 @@ impl Relay {
         let Some(session) = &self.sessions[slot] else {
             return;
         };
+        let reason = session.first_reason().unwrap_or(reason);
         if matches!(session.backend, Backend::Search(_)) {
             let service = Arc::clone(session.record.service());
             let service = service.name();

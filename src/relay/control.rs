@@ -3,7 +3,7 @@
 //!
 //! All of it is followed between two turns of events, so that nothing changes
 //! under an event's hands. Ending many sessions takes time that others would
-//! have to wait, so it is done in portions, one a turn.
+//! have to wait, so it is done in portions: one for each command, and one a turn.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,8 +20,8 @@ use super::names::Names;
 use super::session::Session;
 use super::source::Source;
 use crate::registry::{
-    self, ClientsOf, CloseReason, Command, Condition, Followed, Listener, Server, SessionId,
-    SessionState, Topology, Unfollowed,
+    self, ClientsOf, CloseReason, Command, Condition, Followed, Listener, Server, Service,
+    SessionId, SessionState, Topology, Unfollowed,
 };
 
 /// How many sessions are ended in one turn: half a millisecond's work.
@@ -116,8 +116,8 @@ impl Handle {
     }
 
     /// Puts another topology in the place of the registry's, which was made out
-    /// of it, and returns when it holds; on an error all stays as it was. What
-    /// is removed gets some time for its sessions to end.
+    /// of it, and returns when it holds; on an error all stays as it was, but for
+    /// what names stand for. What is removed gets some time for its sessions to end.
     ///
     /// Names are looked up first, for a second at most.
     pub fn reload(
@@ -203,7 +203,7 @@ impl Relay {
                     Order::Reload(reload) => self.reload(*reload),
                 }
             }
-            // A command is answered when its first portion is done.
+            // What a single session is about is done when it is answered.
             while let Some(asked) = self.registry.commands.take() {
                 let result = self.command(&asked.command);
                 self.end_some();
@@ -290,6 +290,26 @@ impl Relay {
         let ending = sessions.into_iter().map(|session| (session, at, reason));
         self.control.ending.extend(ending);
         ids
+    }
+
+    /// Has sessions look again that are on their way to what is not a server any
+    /// more, or not in that form.
+    fn look_again_for_servers(&mut self) {
+        let topology = Arc::clone(&self.topology);
+        self.leave_out(|server| {
+            let current = &topology.servers;
+            !current
+                .iter()
+                .any(|other| std::ptr::eq(&raw const **other, server))
+        });
+    }
+
+    /// The service that a session gets its server from: as it is now, if it is still there.
+    pub(super) fn service_of(&self, record: &registry::Session) -> Arc<Service> {
+        let came_to = record.service();
+        let services = &self.topology.services;
+        let now = services.iter().find(|service| service.is(came_to));
+        Arc::clone(now.unwrap_or(came_to))
     }
 
     /// Has sessions that are on their way to a server look for another one.
@@ -390,6 +410,8 @@ impl Relay {
         let before = self.registry.topology();
         self.registry.set_topology(topology, SystemTime::now());
         let after = self.registry.topology();
+        self.topology = Arc::clone(&after);
+        self.look_again_for_servers();
         self.end_what_is_gone(&before, &after, grace);
         // Whoever asked may have ended since.
         let _ = answer.send(Ok(()));
@@ -419,10 +441,9 @@ impl Relay {
         if servers.peek().is_some() {
             let servers: Vec<_> = servers.collect();
             for server in &servers {
-                server.set_removed();
+                server.set_removed(true);
             }
             let is_gone = |server: &Server| servers.iter().any(|other| other.is(server));
-            self.leave_out(is_gone);
             let sessions = self
                 .sessions_that(|session| session.server().is_some_and(|server| is_gone(server)));
             self.end_at(at, CloseReason::ServerStopped, sessions);

@@ -101,8 +101,8 @@ impl Health {
         }
     }
 
-    /// Goes over to other servers. Those that stay are probed when they would
-    /// have been, new ones now.
+    /// Goes over to other servers. Those that are the same are probed when they
+    /// would have been, new and changed ones now.
     pub(super) fn change(&mut self, topology: &Topology, events: &mio::Registry, now: Instant) {
         let before = std::mem::take(&mut self.watched);
         let mut before: Vec<_> = before.into_iter().collect();
@@ -151,6 +151,10 @@ impl Health {
         }
         self.due = now + PROBE_INTERVAL;
         for (number, watched) in &mut self.watched {
+            // One that was begun between two times has its own.
+            if watched.probe.as_ref().is_some_and(|probe| probe.end > now) {
+                continue;
+            }
             watched.give_up();
             watched.begin(*number, events, now);
         }

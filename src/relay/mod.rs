@@ -38,7 +38,7 @@ use mio::event::Event;
 use mio::{Events, Poll};
 use slab::Slab;
 
-use crate::registry::{CloseReason, Registry, SessionState};
+use crate::registry::{CloseReason, Registry, SessionState, Topology};
 use accept::Acceptor;
 use control::Control;
 use deadline::Deadlines;
@@ -74,6 +74,8 @@ pub struct Relay {
     /// Whether the log knows that this machine has run out of something that
     /// connections to servers need.
     shortage_told: bool,
+    /// What the configuration has made, as it is now.
+    topology: Arc<Topology>,
     /// Looks up the names of servers.
     names: Option<Names>,
     now: Instant,
@@ -87,7 +89,8 @@ impl Relay {
     pub fn bind(registry: Arc<Registry>, sessions_at_most: usize) -> Result<Self, ListenError> {
         let poll = Poll::new().map_err(ListenError::Poll)?;
         let control = Control::new(poll.registry()).map_err(ListenError::Poll)?;
-        let health = Health::new(&registry.topology(), Instant::now());
+        let registry_topology = registry.topology();
+        let health = Health::new(&registry_topology, Instant::now());
         let acceptor = Acceptor::bind(&registry, poll.registry(), sessions_at_most)?;
         // What is asked from now on waits until the first turn.
         let bell = control.handle();
@@ -105,6 +108,7 @@ impl Relay {
             scratch: Scratch::new(),
             refused: 0,
             shortage_told: false,
+            topology: registry_topology,
             names: None,
             now: Instant::now(),
         })

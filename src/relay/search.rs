@@ -63,7 +63,7 @@ impl Relay {
     /// the next server. It gets its part of the time that the server has.
     fn next_address(&mut self, slot: usize) -> Option<SocketAddr> {
         loop {
-            let service = Arc::clone(self.sessions[slot].as_ref()?.record.service());
+            let service = self.service_of(&self.sessions[slot].as_ref()?.record);
             let now = self.now;
             let search = self.search(slot)?;
             if let Some(attempt) = &mut search.attempt {

@@ -234,6 +234,15 @@ impl Session {
         self.limits.due()
     }
 
+    /// Why it is over already, where only the rest is on its way: a side has
+    /// broken, or the client is refused.
+    pub(super) fn first_reason(&self) -> Option<CloseReason> {
+        match &self.backend {
+            Backend::Refused(refused) => Some(refused.reason),
+            _ => self.ending.filter(|_| self.broken),
+        }
+    }
+
     /// The server that it is connected to.
     pub(super) fn server(&self) -> Option<&Arc<Server>> {
         match &self.backend {

@@ -1,11 +1,12 @@
 //! Who may: every cell of the table, over every way in.
 
-use std::io::{BufReader, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use super::support::daemon::{one_service, program};
 use super::support::http::{self, Answer, exchange};
@@ -499,4 +500,30 @@ fn directories_that_killed_processes_left_are_removed_and_others_are_not() {
     until("a directory less", || (count() == 3).then_some(()));
     let _two = start();
     assert_eq!(count(), 4);
+}
+
+#[test]
+fn who_follows_with_a_token_that_is_revoked_does_not_go_on() {
+    let with = WithAccounts::start("");
+    let mut stream = http::connect(with.daemon.admin());
+    write!(
+        stream,
+        "GET /v1/sessions/events HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
+        with.reader
+    )
+    .unwrap();
+    let mut head = [0; 15];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    // Where nothing has changed nobody has to come again.
+    assert!(with.daemon.reload_as_it_stands());
+    let path = with.directory.path().join("accounts");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\nreader:", "\n# reader:")).unwrap();
+    let begin = Instant::now();
+    assert!(with.daemon.reload_as_it_stands());
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("\r\n\r\n"), "{rest}");
+    assert!(begin.elapsed() < Duration::from_secs(5));
 }

@@ -1,7 +1,7 @@
 //! Stopping and starting, draining, maintenance, and waiting for the last one to leave.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -415,4 +415,28 @@ fn a_mariadb_server_in_maintenance_is_still_probed() {
             .then_some(())
     });
     assert_eq!(state(&daemon, "/v1/servers/server"), "Running, Maintenance");
+}
+
+#[test]
+fn only_who_waits_gives_up_by_ending_the_stream() {
+    let (daemon, server) = with_a_server();
+    let _client = connect(daemon.listener("listener"));
+    let _behind = server.accept(&daemon);
+    daemon.client_sessions_until(1);
+    let ask = |target: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut stream = connect(daemon.admin());
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    for _ in 0..20 {
+        let answer = ask("/v1/sessions?rdns=true");
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        let begin = Instant::now();
+        assert_eq!(ask("/v1/sessions/2?wait=60s"), "");
+        assert!(begin.elapsed() < Duration::from_secs(5));
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use sessiond::config::Config;
-use sessiond::registry::{CloseReason, Registry};
+use sessiond::registry::{CloseReason, Command, Registry};
 
 use super::support::daemon::one_service;
 use super::support::http::connect;
@@ -149,6 +149,38 @@ fn what_is_left_for_a_reader_that_does_not_read_is_given_up_after_10_seconds() {
         waited >= Duration::from_secs(10) && waited < Duration::from_secs(12),
         "{waited:?}"
     );
+    drop(client);
+    running.stop();
+}
+
+#[test]
+fn who_is_killed_while_the_rest_is_delivered_was_lost_before() {
+    let (running, client, mut server) = connected();
+    server.set_nonblocking(true).unwrap();
+    until("a relay with bytes in hand", || {
+        while server.write(&[7; 16384]).is_ok() {}
+        let session = running.registry.sessions.snapshot().pop().unwrap();
+        (session.client().unwrap().memory() > 4096).then_some(())
+    });
+    rustix::net::sockopt::set_socket_linger(&server, Some(Duration::ZERO)).unwrap();
+    let session = running.registry.sessions.snapshot().pop().unwrap();
+    let kill = |at: Instant| {
+        let sessions = vec![Arc::clone(&session)];
+        running
+            .registry
+            .commands
+            .ask(Command::Kill { sessions, at })
+    };
+    drop(server);
+    // The relay has seen that before it takes a command.
+    assert_eq!(
+        kill(Instant::now() + Duration::from_secs(60))
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(kill(Instant::now()).unwrap().len(), 1);
+    running.ended(CloseReason::ServerLost);
     drop(client);
     running.stop();
 }

@@ -33,7 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("jsonapi", &["boolean", "duration"]),
     ("protocol", &[]),
     ("registry", &["config", "lock"]),
-    ("events", &["jsonapi", "registry", "time"]),
+    ("events", &["journal", "jsonapi", "registry", "time"]),
     ("relay", &["config", "protocol", "registry", "socket"]),
     (
         "admin",

@@ -101,9 +101,10 @@ fn with_a_ttl_it_goes_on_until_then_and_a_later_one_only_shortens_that() {
 #[test]
 fn a_session_that_ends_before_its_ttl_has_ended_by_itself() {
     let (daemon, server) = with_a_server();
-    let (client, behind, id) = through(&daemon, &server);
+    let (client, mut behind, id) = through(&daemon, &server);
     daemon.done("DELETE", &format!("/v1/sessions/{id}?ttl=1h"));
     drop(client);
+    assert!(has_ended(&mut behind));
     drop(behind);
     daemon.ended_as(&id, "client closed");
 }

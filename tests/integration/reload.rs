@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use super::configuration::faulty;
 use super::support::http::connect;
 use super::support::interactive::Interactive;
-use super::support::mariadb::{MariaDb, client};
-use super::support::server::free_port;
-use super::support::{Daemon, Server};
+use super::support::mariadb::{GREETING, MariaDb, client};
+use super::support::server::{free_port, full_backlog};
+use super::support::{Daemon, Server, until};
 
 fn server(name: &str, address: SocketAddr) -> String {
     let (ip, port) = (address.ip(), address.port());
@@ -227,6 +227,115 @@ fn a_server_with_a_name_is_looked_up_before_it_is_needed() {
     assert!(daemon.reload("", &named));
     let _client = connect(daemon.listener("l"));
     one.accept(&daemon);
+}
+
+#[test]
+fn a_reload_does_not_cut_a_probe_short() {
+    let slow = Server::new();
+    let address = slow.address();
+    slow.say_after(Duration::from_millis(700), GREETING);
+    let text = |limit: usize| {
+        let server = server("one", address) + &format!("max_connections={limit}\n");
+        let listener = listener("l", "s", 0).replace("TCP", "MariaDBClient");
+        server + &service("s", "one") + &listener
+    };
+    let daemon = Daemon::start_controlled("", &text(0));
+    // Every two seconds there are probes, so one of these reloads has just begun one.
+    for limit in 1..=9 {
+        thread::park_timeout(Duration::from_millis(450));
+        assert!(daemon.reload("", &text(limit)));
+    }
+    let log = daemon.process.log();
+    assert!(!log.iter().any(|line| line.contains("is down")), "{log:?}");
+}
+
+#[test]
+fn who_is_on_the_way_in_goes_where_the_service_leads_now() {
+    let (full, _fillers) = full_backlog("127.0.0.1");
+    let good = Server::new();
+    let (hung, fine) = (full.address(), good.address());
+    let to = |servers: String, name: &str| servers + &service("s", name) + &listener("l", "s", 0);
+    for (before, after) in [
+        // The server is somewhere else now; or it is another one.
+        (to(server("a", hung), "a"), to(server("a", fine), "a")),
+        (to(server("a", hung), "a"), to(server("b", fine), "b")),
+    ] {
+        let daemon = Daemon::start_controlled("", &before);
+        let mut client = connect(daemon.listener("l"));
+        daemon.client_sessions_until(1);
+        assert!(daemon.reload("", &after));
+        let mut behind = good.accept(&daemon);
+        passes(&mut client, &mut behind);
+        let log = daemon.process.log();
+        assert!(!log.iter().any(|line| line.contains("is down")), "{log:?}");
+    }
+}
+
+#[test]
+fn whose_proxy_header_comes_late_goes_where_the_service_leads_then() {
+    let (one, two) = (Server::new(), Server::new());
+    let to = |name: &str, address: SocketAddr| {
+        let trusted = "proxy_protocol_networks=127.0.0.0/8\n";
+        server(name, address) + &service("s", name) + &listener("l", "s", 0) + trusted
+    };
+    let daemon = Daemon::start_controlled("", &to("a", one.address()));
+    let mut client = connect(daemon.listener("l"));
+    daemon.client_sessions_until(1);
+    assert!(daemon.reload("", &to("b", two.address())));
+    client.write_all(b"PROXY UNKNOWN\r\n").unwrap();
+    let mut behind = two.accept(&daemon);
+    passes(&mut client, &mut behind);
+}
+
+#[test]
+fn a_listener_keeps_its_socket_where_its_place_is_only_said_otherwise() {
+    let one = Server::new();
+    let port = free_port().port();
+    let text = |place: &str| {
+        let listener = listener("l", "s", port).replace("address=127.0.0.1\n", place);
+        server("one", one.address()) + &service("s", "one") + &listener
+    };
+    let daemon = Daemon::start_controlled("", &text(""));
+    assert!(daemon.reload("", &text("address=::\n")));
+    let mut client = connect(daemon.listener("l"));
+    let mut behind = one.accept(&daemon);
+    passes(&mut client, &mut behind);
+}
+
+#[test]
+fn who_waits_for_what_is_removed_learns_that_it_is_gone() {
+    let one = Server::new();
+    let text = |more: &str| {
+        server("one", one.address()) + more + &service("s", "one") + &listener("l", "s", 0)
+    };
+    let daemon = Daemon::start_controlled("shutdown_timeout=1h\n", &text(""));
+    let _client = connect(daemon.listener("l"));
+    let _behind = one.accept(&daemon);
+    daemon.client_sessions_until(1);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| daemon.act("GET", "/v1/servers/one?wait=2s"));
+        assert!(daemon.reload("shutdown_timeout=1h\n", &text("max_connections=7\n")));
+        let answer = waiting.join().unwrap();
+        let parameters = answer.document().at("/data/attributes/parameters");
+        assert_eq!(parameters.integer("/max_connections"), 7);
+        let tag = answer.field("ETag").unwrap().to_owned();
+        assert_eq!(
+            daemon.act("GET", "/v1/servers/one").field("ETag"),
+            Some(tag.as_str())
+        );
+
+        let waiting = scope.spawn(|| daemon.act("GET", "/v1/servers/one?wait=2s"));
+        until("somebody who waits", || {
+            // The first look at it must come before it is gone.
+            (daemon.process.status("Threads") > 5).then_some(())
+        });
+        assert!(daemon.reload("shutdown_timeout=1h\n", ""));
+        let answer = waiting.join().unwrap();
+        assert_eq!(
+            (answer.status, answer.detail().as_str()),
+            (404, "one is not a server")
+        );
+    });
 }
 
 /// What the API says of everything, but for what moves by itself.

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::support::daemon::{one_service, program};
@@ -224,6 +225,9 @@ fn a_second_signal_ends_it_at_once() {
     for second in ["TERM", "INT"] {
         let (mut daemon, mut client, mut behind) = with_a_session("1h");
         daemon.process.signal("TERM");
+        daemon.process.line("the beginning of the end", |line| {
+            (line == "<6>stopping").then_some(())
+        });
         passes(&mut client, &mut behind);
         // A reload has no place any more.
         daemon.process.signal("HUP");
@@ -257,4 +261,27 @@ fn the_reason_for_all_that_is_shutdown() {
         rest.contains("\"event\":\"close\"") && rest.contains("\"reason\":\"shutdown\""),
         "{rest}"
     );
+}
+
+#[test]
+fn while_it_ends_the_documents_say_so_and_who_waits_is_answered() {
+    let (mut daemon, client, behind) = with_a_session("1h");
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| daemon.act("GET", "/v1/sessions/2?wait=60s"));
+        daemon.process.signal("TERM");
+        daemon.session_until("2", "the time to end", |session| {
+            session.text("/data/attributes/state") == "Stopping session"
+        });
+        let state = |target: &str| daemon.get(target).text("/data/attributes/state");
+        assert_eq!(state("/v1/listeners/listener"), "Stopped");
+        assert_eq!(state("/v1/services/service"), "Stopped");
+        until("somebody who waits", || {
+            (daemon.process.status("Threads") > 5).then_some(())
+        });
+        drop((client, behind));
+        let answer = waiting.join().unwrap();
+        let state = answer.document().text("/data/attributes/state");
+        assert_eq!(state, "Freed session");
+    });
+    assert!(daemon.process.wait().success());
 }

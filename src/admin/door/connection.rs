@@ -113,7 +113,7 @@ impl Connection {
         let (rank, since) = match (&self.phase, self.client.standing()) {
             (Phase::Answer, Standing::Awaiting) => return None,
             (Phase::Answer, Standing::Sending(last) | Standing::Stalled(last)) => (1, last),
-            (Phase::Answer, Standing::Patient) => (2, self.since),
+            (Phase::Answer, Standing::Patient | Standing::Waiting) => (2, self.since),
             (Phase::Answer, Standing::Answered(at, _)) => (0, at),
             _ => (0, self.since),
         };
@@ -193,7 +193,11 @@ impl Connection {
                     Standing::Answered(..) => return self.settle(now),
                     Standing::Broken => return Step::Leave,
                     Standing::Awaiting => [self.since + ANSWER_LIMIT, now + STALL_LIMIT],
-                    Standing::Patient => [now + STALL_LIMIT; 2],
+                    Standing::Patient | Standing::Waiting => {
+                        // Its answer gets the usual time from here on.
+                        self.since = now;
+                        [now + STALL_LIMIT; 2]
+                    }
                     Standing::Stalled(last) => [last + STALL_LIMIT; 2],
                     Standing::Sending(last) => [self.since + ANSWER_LIMIT, last + STALL_LIMIT],
                 };
@@ -229,12 +233,12 @@ impl Connection {
                 self.enter(Phase::Linger(LINGER_BYTES), now, LINGER_LIMIT);
                 Go::On
             }
-            // Somebody who ends the stream while there is nothing to send has given up.
-            Standing::Patient if self.ends => Go::Leave,
+            Standing::Waiting if self.ends => Go::Leave,
             Standing::Awaiting
             | Standing::Sending(_)
             | Standing::Stalled(_)
-            | Standing::Patient => {
+            | Standing::Patient
+            | Standing::Waiting => {
                 let has_more = self.readable || !self.buffer.is_empty();
                 if has_more && !self.client.want_bell() {
                     Go::On

@@ -14,14 +14,12 @@ use crate::events::{line, notice};
 use crate::lock::lock;
 use crate::registry::{Attachment, Event, Events};
 
-/// How many lines may wait for one who follows: some 250 KiB.
+/// How many lines may wait for one who follows: some 250 KiB, and 6 MiB where
+/// all users have the longest names that there are.
 const QUEUE: usize = 1000;
 
 /// How often a line comes whether anything happens or not.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-
-/// How long the end of the program waits for those who follow.
-const LAST_WAIT: Duration = Duration::from_millis(200);
 
 /// How long the thread waits before it looks whether its client has gone.
 const GLANCE: Duration = Duration::from_secs(1);
@@ -97,9 +95,9 @@ impl Followers {
         Some((pieces, place))
     }
 
-    /// Has all who follow read what has happened so far, as far as they are
-    /// quick, and nothing more.
-    pub(in crate::admin) fn end(&self) {
+    /// Has all who follow read what has happened so far, and nothing more. Waits
+    /// until they have, but not longer than that.
+    pub(in crate::admin) fn end(&self, limit: Duration) {
         let present = lock(&self.present);
         for follower in &*present {
             lock(&follower.queue).ended = true;
@@ -108,7 +106,7 @@ impl Followers {
         // Whoever is left then is cut off.
         let _ = self
             .left
-            .wait_timeout_while(present, LAST_WAIT, |present| !present.is_empty());
+            .wait_timeout_while(present, limit, |present| !present.is_empty());
     }
 }
 

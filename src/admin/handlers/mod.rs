@@ -204,7 +204,7 @@ impl Context {
         self: &Arc<Self>,
         found: Found,
         wait: Duration,
-        answer: impl FnOnce(&Self, Found) -> Reply + Send + 'static,
+        answer: impl FnOnce(&Self) -> Reply + Send + 'static,
     ) -> Result<Reply, Refusal> {
         let place = self.waiting.place().ok_or(Refusal::Busy(
             "eight requests wait already; ask again in a second",
@@ -214,9 +214,9 @@ impl Context {
         let work = move |is_gone: &dyn Fn() -> bool| {
             let is_over = || found.is_over() || is_gone();
             context.registry.departures.wait_until(until, is_over);
-            answer(&context, found)
+            answer(&context)
         };
-        Ok(Reply::deferred(Box::new(work), place))
+        Ok(Reply::waiting(Box::new(work), place))
     }
 
     fn sessions(&self, query: Query, view: View) -> Reply {

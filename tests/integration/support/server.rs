@@ -1,13 +1,13 @@
 //! A server that a test plays itself.
 
 use std::cell::RefCell;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Daemon, PATIENCE, until};
 
@@ -80,6 +80,24 @@ impl Server {
             }
         });
         held
+    }
+
+    /// Says this to everybody after some time, on threads that end with the
+    /// test's process.
+    pub fn say_after(self, pause: Duration, bytes: &'static [u8]) {
+        thread::spawn(move || {
+            for mut stream in self.listener.incoming().map_while(Result::ok) {
+                thread::spawn(move || {
+                    let until = Instant::now() + pause;
+                    while Instant::now() < until {
+                        thread::park_timeout(until.saturating_duration_since(Instant::now()));
+                    }
+                    // Whoever has left has heard enough.
+                    let _ = stream.write_all(bytes);
+                    let _ = stream.read(&mut [0; 512]);
+                });
+            }
+        });
     }
 
     /// Says this to everybody and nothing more, on a thread that ends with the
