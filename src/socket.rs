@@ -220,6 +220,12 @@ pub fn begin_connect(address: SocketAddr) -> Result<OwnedFd, Errno> {
 /// where the system picks that very port for our end. That is refused, too.
 pub fn connect_result(fd: impl AsFd, address: SocketAddr) -> Result<SocketAddr, Errno> {
     sockopt::socket_error(&fd)??;
+    connected_from(fd, address)
+}
+
+/// Our address of a connection that is known to be made; or that it is none,
+/// since it leads to itself.
+pub fn connected_from(fd: impl AsFd, address: SocketAddr) -> Result<SocketAddr, Errno> {
     let local = local_address(&fd)?;
     if local == address {
         Err(Errno::CONNREFUSED)

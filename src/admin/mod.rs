@@ -48,7 +48,7 @@ use precondition::{Outcome, Preconditions, Validators};
 use refusal::Refusal;
 use reply::{Body, Reply, Work};
 use route::{Deed, Route};
-use stream::{Ending, Place, Stream, Threads};
+use stream::{Ending, Place, Stream, Threads, stand_back};
 
 /// An admin server that listens, and does not answer yet.
 pub struct Admin {
@@ -320,6 +320,7 @@ fn send_or_defer(mut reply: Reply, client: Arc<Client>, head_alone: bool, thread
     let (waiting, place, others) = (Arc::clone(&client), reply.take_place(), threads.clone());
     let deferral = threads.deferral();
     let thread = thread::Builder::new().name("wait".into()).spawn(move || {
+        stand_back();
         let reply = find_out(work, &waiting);
         if waiting.end_deferral(Instant::now()) {
             send(reply, waiting, head_alone, &others, place);

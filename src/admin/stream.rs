@@ -101,6 +101,16 @@ impl Threads {
     }
 }
 
+/// What a thread with much to do gives way to others by, as nice(1) has it.
+const NICE: i32 = 10;
+
+/// Has this thread give way to others: what takes long must not delay the
+/// relay, where processors are few.
+pub(super) fn stand_back() {
+    // On Linux this is about the thread that asks. Where it cannot be, all goes on.
+    let _ = rustix::process::setpriority_process(None, NICE);
+}
+
 /// A long answer, from its head on.
 pub(super) struct Stream {
     pub(super) head: String,
@@ -115,7 +125,10 @@ impl Stream {
     /// any more.
     pub(super) fn start(self, client: Arc<Client>, place: Place) {
         let ending = Ending::new(client, place);
-        let send = move || self.send(ending);
+        let send = move || {
+            stand_back();
+            self.send(ending);
+        };
         if let Err(cause) = thread::Builder::new().name("stream".into()).spawn(send) {
             log::error!("cannot start a thread for a long answer: {cause}");
         }

@@ -181,12 +181,14 @@ impl Pipe {
     }
 
     /// Moves what can be moved now, within one turn's budget, and shows what
-    /// the sink took.
+    /// the sink took. The end of the last pipe of a session closes the sink, so
+    /// it needs no word of its own.
     pub(super) fn pump(
         &mut self,
         source: BorrowedFd<'_>,
         sink: BorrowedFd<'_>,
         scratch: &mut Scratch,
+        is_last: bool,
         mut show: impl FnMut(&[u8]),
     ) -> Pumped {
         let mut pumped = Pumped::default();
@@ -199,8 +201,10 @@ impl Pipe {
                 self.fail(&mut pumped, scratch);
             }
             if self.stage == Stage::Ending && self.kept.is_empty() {
-                // A sink that is gone already needs no end of stream.
-                let _ = socket::end_stream(sink);
+                if !is_last {
+                    // A sink that is gone already needs no end of stream.
+                    let _ = socket::end_stream(sink);
+                }
                 self.stage = Stage::Closed;
             }
             if self.stage != Stage::Open || !self.readable || !self.writable {
@@ -356,6 +360,7 @@ mod tests {
                 self.source.as_fd(),
                 self.sink.as_fd(),
                 &mut self.scratch,
+                false,
                 |_| {},
             )
         }
@@ -484,7 +489,7 @@ mod tests {
             }
             pipe.source_readable(false);
             pipe.sink_writable();
-            pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, |_| {});
+            pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, false, |_| {});
             assert_eq!(pipe.memory(), 0);
             // The error is `WouldBlock`: the stream is still open.
             let _ = reader.read_to_end(&mut received);
@@ -503,7 +508,7 @@ mod tests {
         // One announcement for all of it, as the system gives it when they come together.
         pipe.source_readable(false);
         pipe.read_to_the_end();
-        pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, |_| {});
+        pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, false, |_| {});
         reader.set_nonblocking(false).unwrap();
         reader
             .set_read_timeout(Some(Duration::from_secs(20)))

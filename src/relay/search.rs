@@ -110,7 +110,13 @@ impl Relay {
         let Some((socket, address)) = attempt.socket.take() else {
             return false;
         };
-        match socket::connect_result(&socket, address) {
+        // An error shows in the event, and need not be asked for where there is none.
+        let result = if event.is_error() || event.is_write_closed() {
+            socket::connect_result(&socket, address)
+        } else {
+            socket::connected_from(&socket, address)
+        };
+        match result {
             Ok(local) if event.is_writable() => {
                 if self.introduce(slot, &socket) {
                     self.connected(slot, socket, address, local.port());

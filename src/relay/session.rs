@@ -177,16 +177,19 @@ impl Session {
             return Next::Wait;
         };
         let watch = &mut self.watch;
-        let up =
-            self.client_to_server
-                .pump(self.client.as_fd(), server.as_fd(), scratch, |bytes| {
-                    watch.observe(protocol::Side::Client, bytes);
-                });
-        let down =
-            self.server_to_client
-                .pump(server.as_fd(), self.client.as_fd(), scratch, |bytes| {
-                    watch.observe(protocol::Side::Server, bytes);
-                });
+        let is_last = self.server_to_client.is_closed();
+        let (client, server) = (self.client.as_fd(), server.as_fd());
+        let up = self
+            .client_to_server
+            .pump(client, server, scratch, is_last, |bytes| {
+                watch.observe(protocol::Side::Client, bytes);
+            });
+        let is_last = self.client_to_server.is_closed();
+        let down = self
+            .server_to_client
+            .pump(server, client, scratch, is_last, |bytes| {
+                watch.observe(protocol::Side::Server, bytes);
+            });
         let passed = Passed {
             from_client: up.bytes,
             to_client: down.bytes,

@@ -130,16 +130,23 @@ fn no_server_and_the_end_of_the_program_are_reasons_too() {
     );
 }
 
+/// Sends until the relay is left with bytes that the client does not take.
+fn fill(running: &Running, server: &mut TcpStream) {
+    let session = running.registry.sessions.snapshot().pop().unwrap();
+    let memory = || session.client().unwrap().memory();
+    let empty = memory();
+    until("a relay with bytes in hand", || {
+        while server.write(&[7; 16384]).is_ok() {}
+        // They may be few: what is left of one read.
+        (memory() > empty).then_some(())
+    });
+}
+
 #[test]
 fn what_is_left_for_a_reader_that_does_not_read_is_given_up_after_10_seconds() {
     let (running, client, mut server) = connected();
     server.set_nonblocking(true).unwrap();
-    // The relay must be left with bytes that the client does not take.
-    until("a relay with bytes in hand", || {
-        while server.write(&[7; 16384]).is_ok() {}
-        let session = running.registry.sessions.snapshot().pop().unwrap();
-        (session.client().unwrap().memory() > 4096).then_some(())
-    });
+    fill(&running, &mut server);
     rustix::net::sockopt::set_socket_linger(&server, Some(Duration::ZERO)).unwrap();
     let begin = Instant::now();
     drop(server);
@@ -157,11 +164,7 @@ fn what_is_left_for_a_reader_that_does_not_read_is_given_up_after_10_seconds() {
 fn who_is_killed_while_the_rest_is_delivered_was_lost_before() {
     let (running, client, mut server) = connected();
     server.set_nonblocking(true).unwrap();
-    until("a relay with bytes in hand", || {
-        while server.write(&[7; 16384]).is_ok() {}
-        let session = running.registry.sessions.snapshot().pop().unwrap();
-        (session.client().unwrap().memory() > 4096).then_some(())
-    });
+    fill(&running, &mut server);
     rustix::net::sockopt::set_socket_linger(&server, Some(Duration::ZERO)).unwrap();
     let session = running.registry.sessions.snapshot().pop().unwrap();
     let kill = |at: Instant| {
