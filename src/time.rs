@@ -14,14 +14,21 @@ pub fn http_date(time: SystemTime) -> HttpDate {
 pub fn asctime(time: SystemTime) -> String {
     // `Wed, 17 May 2017 10:06:35 GMT` has the same parts in another order.
     let date = http_date(time).to_string();
-    let day = date[5..7].trim_start_matches('0');
-    format!(
-        "{} {} {day:>2} {} {}",
+    let (day, padding) = match date[5..7].strip_prefix('0') {
+        Some(day) => (day, " "),
+        None => (&date[5..7], ""),
+    };
+    [
         &date[..3],
-        &date[8..11],
-        &date[17..25],
-        &date[12..16]
-    )
+        " ",
+        &date[8..12],
+        padding,
+        day,
+        " ",
+        &date[17..26],
+        &date[12..16],
+    ]
+    .concat()
 }
 
 /// A time in the form of RFC 3339, with milliseconds: `2017-05-17T10:06:35.042Z`.
