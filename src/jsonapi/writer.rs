@@ -118,6 +118,7 @@ impl Writer {
     }
 
     /// Escapes what RFC 8259, section 7, demands, and no more.
+    #[allow(clippy::needless_bitwise_bool, reason = "branches are what costs")]
     fn push_escaped(&mut self, value: &str) {
         // Looking at all bytes without a branch is faster than stopping at the first.
         let is_special = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
