@@ -11,6 +11,7 @@
 //! tiny_http never faces a client: a single request could end it.
 
 mod access;
+mod answer;
 mod client;
 pub mod door;
 mod handlers;
@@ -35,19 +36,17 @@ use std::time::{Duration, Instant, SystemTime};
 use tiny_http::{Request, Server};
 
 use crate::config::{self, LoadError};
-use crate::jsonapi::{Layout, Links, Query, View};
+use crate::jsonapi::Layout;
 use crate::registry::Registry;
+use access::Access;
 pub use access::Rules;
-use access::{Access, Who};
+use answer::answer;
 use client::{Client, Clients};
 use door::{Door, InnerDirectory};
-use handlers::{Context, Followers, Found};
+use handlers::{Context, Followers};
 use hosts::Hosts;
-use negotiation::MediaType;
-use precondition::{Outcome, Preconditions, Validators};
 use refusal::Refusal;
 use reply::{Body, Reply, Work};
-use route::{Deed, Route};
 use stream::{Ending, Place, Stream, Threads, stand_back};
 
 /// An admin server that listens, and does not answer yet.
@@ -402,121 +401,6 @@ fn send(
 /// What a client is told who asks for one long answer too many.
 const TOO_MANY: &str =
     "as many long answers are on their way as there may be; ask again in a second";
-
-/// Answers one request: whether it may come in, what its path means, what its
-/// parameters ask, what the handler finds.
-fn answer(access: &Access, asked: &Asked<'_>, context: &Arc<Context>) -> Reply {
-    let request = asked.request;
-    let method = request.method().as_str();
-    let writes = matches!(method, "DELETE" | "PUT");
-    let host = door::host(request);
-    let admitted = access.check(
-        &asked.client.peer,
-        host,
-        door::authorization(request),
-        writes,
-        Instant::now(),
-    );
-    let who = match admitted {
-        Ok(who) => who,
-        Err(refusal) => return Reply::refuse(&refusal, Layout::Compact),
-    };
-    let target = request.url();
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let looked_up = Route::parse(path).and_then(|route| {
-        let allow = route.allow();
-        if !allow.split(", ").any(|known| known == method) {
-            return Err(Refusal::MethodNotAllowed {
-                method: method.to_owned(),
-                allow,
-            });
-        }
-        match route.deed(method) {
-            Some(deed) => act(request, &route, deed, query, &who, context),
-            None if method == "OPTIONS" => Ok(Reply::options(allow)),
-            None => read(request, &route, query, context),
-        }
-    });
-    looked_up.unwrap_or_else(|refusal| Reply::refuse(&refusal, Query::layout_of(query)))
-}
-
-/// Answers a GET or a HEAD: what there is, in which form, whether the client
-/// has it already, and only then the document.
-fn read(
-    request: &Request,
-    route: &Route,
-    query: &str,
-    context: &Arc<Context>,
-) -> Result<Reply, Refusal> {
-    let found = context.find(route)?;
-    let media_type = media_type(request, &found)?;
-    let query = Query::parse(query, found.accepts()).map_err(Refusal::BadParameter)?;
-    let validators = context.validators(&found, query.host_names);
-    match preconditions(request).evaluate(&validators, true) {
-        Outcome::Proceed => {}
-        Outcome::NotModified => return Ok(Reply::not_modified().of(media_type, validators)),
-        Outcome::Failed => return Err(Refusal::PreconditionFailed),
-    }
-    let links = Links::on(door::host(request));
-    let (wait, layout, host_names) = (query.wait, query.layout, query.host_names);
-    let again = route.clone();
-    let answer = move |context: &Context, validators: Validators| {
-        // What is shown must not be older than what the client is told of its age.
-        let found = context.find(&again)?;
-        let reply = context.render(found, query, View::new(links, Instant::now()));
-        Ok(reply.of(media_type, validators))
-    };
-    let Some(wait) = wait.filter(|_| !found.is_over()) else {
-        return answer(context, validators);
-    };
-    let route = route.clone();
-    context.wait(found, wait, move |context| {
-        // It may have changed since, or gone.
-        let found = context.find(&route);
-        let validators = found.map(|found| context.validators(&found, host_names));
-        validators
-            .and_then(|validators| answer(context, validators))
-            .unwrap_or_else(|refusal| Reply::refuse(&refusal, layout))
-    })
-}
-
-/// Does what a DELETE or a PUT asks for, where it may be done as things are.
-fn act(
-    request: &Request,
-    route: &Route,
-    deed: Deed,
-    query: &str,
-    who: &Who,
-    context: &Context,
-) -> Result<Reply, Refusal> {
-    let found = context.find(route)?;
-    let query = Query::parse(query, deed.accepts()).map_err(Refusal::BadParameter)?;
-    let media_type = media_type(request, &found)?;
-    let validators = context.validators(&found, false);
-    if preconditions(request).evaluate(&validators, false) != Outcome::Proceed {
-        return Err(Refusal::PreconditionFailed);
-    }
-    let links = Links::on(door::host(request));
-    let reply = context.act(deed, found, query, links, who)?;
-    Ok(reply.under(media_type))
-}
-
-/// The form in which a client takes something.
-fn media_type(request: &Request, found: &Found) -> Result<MediaType, Refusal> {
-    let accept = door::list(request, "Accept");
-    let media_type = found.media_type(accept.as_deref());
-    media_type.ok_or(Refusal::NotAcceptable)
-}
-
-/// What a client knows of what it asks for.
-fn preconditions(request: &Request) -> Preconditions {
-    Preconditions {
-        if_match: door::list(request, "If-Match"),
-        if_none_match: door::list(request, "If-None-Match"),
-        if_modified_since: door::list(request, "If-Modified-Since"),
-        if_unmodified_since: door::list(request, "If-Unmodified-Since"),
-    }
-}
 
 #[cfg(test)]
 mod tests {
