@@ -13,7 +13,7 @@ use std::time::Instant;
 use mio::event::Event;
 
 use super::limits::Limits;
-use super::pipe::{End, Kind, Pipe, Scratch};
+use super::pipe::{End, Kind, Pipe, Scratch, Show};
 use super::watch::Watch;
 use crate::protocol::{self, proxy};
 use crate::registry::{self, Admission, CloseReason, Lease, Passed, Server};
@@ -177,19 +177,20 @@ impl Session {
             return Next::Wait;
         };
         let watch = &mut self.watch;
+        let watches = !watch.is_over();
         let is_last = self.server_to_client.is_closed();
         let (client, server) = (self.client.as_fd(), server.as_fd());
+        let mut see = |bytes: &[u8]| watch.observe(protocol::Side::Client, bytes);
+        let show = watches.then_some(&mut see as Show<'_>);
         let up = self
             .client_to_server
-            .pump(client, server, scratch, is_last, |bytes| {
-                watch.observe(protocol::Side::Client, bytes);
-            });
+            .pump(client, server, scratch, is_last, show);
         let is_last = self.client_to_server.is_closed();
+        let mut see = |bytes: &[u8]| watch.observe(protocol::Side::Server, bytes);
+        let show = watches.then_some(&mut see as Show<'_>);
         let down = self
             .server_to_client
-            .pump(server, client, scratch, is_last, |bytes| {
-                watch.observe(protocol::Side::Server, bytes);
-            });
+            .pump(server, client, scratch, is_last, show);
         let passed = Passed {
             from_client: up.bytes,
             to_client: down.bytes,

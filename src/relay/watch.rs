@@ -35,6 +35,11 @@ impl Watch {
         self.is_login
     }
 
+    /// Whether there is nothing more to see.
+    pub(super) fn is_over(&self) -> bool {
+        self.observer.is_none()
+    }
+
     /// Sees bytes that one side has sent and the other has taken.
     pub(super) fn observe(&mut self, side: Side, bytes: &[u8]) {
         let Some(observer) = &mut self.observer else {

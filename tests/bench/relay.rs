@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::child::until;
-use super::load::{self, Done, Exchange};
+use super::load::{self, Done, Elsewhere, Exchange};
 use super::peers::{self, Peer, Splice, haproxy, sessiond, static_program};
 use super::report::{Mark, Report, median};
 
@@ -30,18 +30,9 @@ impl Figures {
     }
 }
 
-pub fn measure(report: &mut Report) {
-    load::leave_the_first_processor();
+pub fn exchanges(report: &mut Report) {
+    let _elsewhere = Elsewhere::go();
     let answerer = load::answerer();
-    exchanges(report, answerer);
-    short_sessions(report, answerer);
-    bulk(report, load::source());
-    latency(report, answerer);
-    memory(report, answerer);
-    start(report, answerer);
-}
-
-fn exchanges(report: &mut Report, answerer: SocketAddr) {
     for (count, mark) in [(1, 0.9), (8, 0.8), (64, 0.8), (1000, 0.8)] {
         let (mut ours, mut theirs) = (Figures::default(), Figures::default());
         let peers = [
@@ -95,7 +86,9 @@ fn exchanges(report: &mut Report, answerer: SocketAddr) {
     }
 }
 
-fn short_sessions(report: &mut Report, answerer: SocketAddr) {
+pub fn short_sessions(report: &mut Report) {
+    let _elsewhere = Elsewhere::go();
+    let answerer = load::answerer();
     let (mut ours, mut theirs) = (Figures::default(), Figures::default());
     let peers = [
         sessiond(answerer, true),
@@ -136,7 +129,9 @@ fn short_sessions(report: &mut Report, answerer: SocketAddr) {
     report.figure(&what, "", calls, Mark::AtMost(15.0));
 }
 
-fn bulk(report: &mut Report, source: SocketAddr) {
+pub fn bulk(report: &mut Report) {
+    let _elsewhere = Elsewhere::go();
+    let source = load::source();
     const BYTES: u64 = 4_000_000_000;
     for readers in [1, 8] {
         let mut figures = [Figures::default(), Figures::default(), Figures::default()];
@@ -164,7 +159,8 @@ fn bulk(report: &mut Report, source: SocketAddr) {
 }
 
 /// How long others wait while long lists are fetched.
-fn latency(report: &mut Report, answerer: SocketAddr) {
+pub fn latency(report: &mut Report) {
+    let answerer = load::answerer();
     let peer = sessiond(answerer, false);
     let connect = |_| TcpStream::connect(peer.address).unwrap();
     let _idle: Vec<TcpStream> = (0..5000).map(connect).collect();
@@ -219,7 +215,8 @@ fn fetch_list(admin: SocketAddr) {
 }
 
 /// What a process holds at rest, and for each idle session.
-fn memory(report: &mut Report, answerer: SocketAddr) {
+pub fn memory(report: &mut Report) {
+    let answerer = load::answerer();
     const SESSIONS: usize = 2000;
     let Some(program) = static_program() else {
         return;
@@ -262,7 +259,8 @@ pub fn get(address: SocketAddr, target: &str) -> String {
 }
 
 /// From the start of a process to the first answer through it.
-fn start(report: &mut Report, answerer: SocketAddr) {
+pub fn start(report: &mut Report) {
+    let answerer = load::answerer();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let program = static_program();
     let program = program
