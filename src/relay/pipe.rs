@@ -5,7 +5,7 @@
 //! more; forget that and a session stalls with bytes in hand.
 //!
 //! A pipe holds memory only while its sink is slow: what was read goes out of
-//! the shared [`Scratch`] at once, and the rest that the sink did not take is
+//! the shared [`Scratch`] at once, and the [`Rest`] that the sink did not take is
 //! kept until it does. Nothing more is read meanwhile, which slows the writer
 //! at the other end, and nobody else. When many sinks are slow, pipes keep
 //! nothing any more: they look at what is there, send it, and take out of the
@@ -18,7 +18,8 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
-use super::splice::{Channel, Channels};
+use super::rest::{Rest, Scratch, Show};
+use super::splice::Channel;
 use crate::socket;
 
 /// What a pipe moves before it lets others have their turn. Less costs bulk
@@ -30,41 +31,6 @@ const FULL_READS: u8 = 3;
 
 /// A channel that was filled with less than that is no gain over a copy.
 const LEAST_SPLICED: usize = 16 * 1024;
-
-/// Sees the bytes that a sink has taken.
-pub(super) type Show<'a> = &'a mut dyn FnMut(&[u8]);
-
-/// The buffer that every read goes through, the channels of long streams, and
-/// the account of what pipes keep.
-pub(super) struct Scratch {
-    buffer: Box<[u8]>,
-    channels: Channels,
-    kept: usize,
-}
-
-impl Scratch {
-    /// One read: larger ones gain nothing, smaller ones cost bulk transfers.
-    const SIZE: usize = 64 * 1024;
-    /// What pipes may keep together before they keep no more: the unread rest
-    /// of at least 128 sessions, and an eighth of a small box.
-    const LIMIT: usize = 8 * 1024 * 1024;
-    /// One read beyond the limit where there is no looking without taking, and
-    /// so the most that such a pipe then keeps.
-    const SIZE_BEYOND_LIMIT: usize = 4 * 1024;
-
-    /// With at most so many channels.
-    pub(super) fn new(channels: usize) -> Self {
-        Self {
-            buffer: vec![0; Self::SIZE].into_boxed_slice(),
-            channels: Channels::new(channels),
-            kept: 0,
-        }
-    }
-
-    fn is_beyond_limit(&self) -> bool {
-        self.kept + Self::SIZE > Self::LIMIT
-    }
-}
 
 /// What a pipe's source is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,11 +54,7 @@ pub(super) struct Pipe {
     stage: Stage,
     /// How many full reads there were in a row; that many are enough.
     full_reads: u8,
-    kept: Vec<u8>,
-    /// How much of `kept` the sink has taken.
-    taken: usize,
-    /// What the sink has not taken yet is in there; nothing is kept then.
-    channel: Option<Channel>,
+    rest: Rest,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -157,9 +119,7 @@ impl Pipe {
             writable: false,
             stage: Stage::Open,
             full_reads: 0,
-            kept: Vec::new(),
-            taken: 0,
-            channel: None,
+            rest: Rest::Nothing,
         }
     }
 
@@ -193,17 +153,12 @@ impl Pipe {
 
     /// Bytes of memory that it holds.
     pub(super) fn memory(&self) -> usize {
-        self.kept.capacity()
+        self.rest.memory()
     }
 
     /// Gives the memory back that it holds.
     pub(super) fn release(&mut self, scratch: &mut Scratch) {
-        scratch.kept -= self.kept.capacity();
-        self.kept = Vec::new();
-        self.taken = 0;
-        if let Some(channel) = self.channel.take() {
-            scratch.channels.give_back(channel);
-        }
+        self.rest.release(scratch);
     }
 
     /// Moves what can be moved now, within one turn's budget, and shows what
@@ -220,13 +175,13 @@ impl Pipe {
         let mut pumped = Pumped::default();
         let mut read = 0;
         loop {
-            let sent = self
-                .send_kept(sink, scratch, &mut pumped, &mut show)
-                .and_then(|()| self.send_channel(sink, scratch, &mut pumped));
-            if sent.is_err() {
+            if self
+                .send_rest(sink, scratch, &mut pumped, &mut show)
+                .is_err()
+            {
                 self.fail(&mut pumped, scratch);
             }
-            if self.stage == Stage::Ending && self.kept.is_empty() && self.channel.is_none() {
+            if self.stage == Stage::Ending && self.rest.is_nothing() {
                 if !is_last {
                     // A sink that is gone already needs no end of stream.
                     let _ = socket::end_stream(sink);
@@ -306,8 +261,7 @@ impl Pipe {
             self.readable |= taken < length;
             socket::discard(source, &mut room[..taken]).map_err(Failed::Source)?;
         } else if taken < length {
-            self.kept = room[taken..length].to_vec();
-            scratch.kept += self.kept.capacity();
+            self.rest = Rest::keep(&room[taken..length], &mut scratch.kept);
         }
         Ok(Moved {
             read: length,
@@ -315,24 +269,20 @@ impl Pipe {
         })
     }
 
-    fn send_kept(
+    fn send_rest(
         &mut self,
         sink: BorrowedFd<'_>,
         scratch: &mut Scratch,
         pumped: &mut Pumped,
         show: &mut Option<Show<'_>>,
     ) -> Result<(), Errno> {
-        while self.writable && !self.kept.is_empty() {
-            match socket::write(sink, &self.kept[self.taken..]) {
+        while self.writable && !self.rest.is_nothing() {
+            match self.rest.send(sink, show) {
                 Ok(length) => {
-                    if let Some(show) = show {
-                        show(&self.kept[self.taken..self.taken + length]);
-                    }
                     pumped.bytes += length as u64;
                     pumped.count(1);
-                    self.taken += length;
-                    if self.taken == self.kept.len() {
-                        self.release(scratch);
+                    if self.rest.is_taken() {
+                        self.rest.release(scratch);
                     }
                 }
                 Err(Errno::AGAIN) => self.writable = false,
@@ -361,37 +311,12 @@ impl Pipe {
             if read < LEAST_SPLICED {
                 self.full_reads = 0;
             }
-            self.channel = Some(channel);
+            self.rest = Rest::Spliced(channel);
         } else {
             scratch.channels.give_back(channel);
         }
         let read = filled.map_err(Failed::Source)?;
         Ok(Moved { read, sent: 0 })
-    }
-
-    /// Sends what is in the channel, and has no channel any more when that is all.
-    fn send_channel(
-        &mut self,
-        sink: BorrowedFd<'_>,
-        scratch: &mut Scratch,
-        pumped: &mut Pumped,
-    ) -> Result<(), Errno> {
-        while self.writable
-            && let Some(channel) = &mut self.channel
-        {
-            match channel.drain(sink) {
-                Ok(length) => {
-                    pumped.bytes += length as u64;
-                    pumped.count(1);
-                }
-                Err(Errno::AGAIN) => self.writable = false,
-                Err(errno) => return Err(errno),
-            }
-            if let Some(channel) = self.channel.take_if(|channel| channel.is_empty()) {
-                scratch.channels.give_back(channel);
-            }
-        }
-        Ok(())
     }
 
     fn end(&mut self, end: End, pumped: &mut Pumped) {
@@ -608,7 +533,7 @@ mod tests {
     ) -> usize {
         let bytes = vec![7; 1024 * 1024];
         let mut written = 0;
-        while pipe.channel.is_none() && pipe.kept.is_empty() {
+        while pipe.rest.is_nothing() {
             while let Ok(length @ 1..) = writer.write(&bytes) {
                 written += length;
             }
@@ -626,12 +551,12 @@ mod tests {
         let mut scratch = Scratch::new(1);
         let (mut pipe, mut writer, source, sink, mut reader) = tcp_pipe();
         let written = fill_up(&mut pipe, &mut scratch, &mut writer, [&source, &sink]);
-        assert!(pipe.channel.is_some() && pipe.kept.is_empty());
+        assert!(matches!(pipe.rest, Rest::Spliced(_)));
 
         // Somebody else copies meanwhile.
-        let (mut other, mut writes, from, to, _reads) = tcp_pipe();
-        fill_up(&mut other, &mut scratch, &mut writes, [&from, &to]);
-        assert!(other.channel.is_none() && !other.kept.is_empty());
+        let (mut other, mut feeder, from, to, _end) = tcp_pipe();
+        fill_up(&mut other, &mut scratch, &mut feeder, [&from, &to]);
+        assert!(matches!(other.rest, Rest::Kept(_)));
         other.release(&mut scratch);
 
         writer.shutdown(Shutdown::Write).unwrap();
@@ -656,7 +581,7 @@ mod tests {
         let mut scratch = Scratch::new(1);
         writer.set_nonblocking(false).unwrap();
         let feeding =
-            std::thread::spawn(move || while writer.write_all(&[1; 64 * 1024]).is_ok() {});
+            std::thread::spawn(move || while writer.write_all(&vec![1; 64 * 1024]).is_ok() {});
         let mut room = vec![0; 1024 * 1024];
         let deadline = Instant::now() + PATIENCE;
         while pipe.full_reads < FULL_READS {
@@ -690,7 +615,7 @@ mod tests {
                 false,
                 Some(&mut show),
             );
-            assert!(pipe.channel.is_none());
+            assert!(!matches!(pipe.rest, Rest::Spliced(_)));
             // An error is `WouldBlock`.
             let _ = reader.read(&mut room);
         }
@@ -702,7 +627,7 @@ mod tests {
         let (mut pipe, mut writer, source, sink, _reader) = tcp_pipe();
         let mut scratch = Scratch::new(1);
         fill_up(&mut pipe, &mut scratch, &mut writer, [&source, &sink]);
-        assert!(pipe.channel.is_some());
+        assert!(matches!(pipe.rest, Rest::Spliced(_)));
         pipe.release(&mut scratch);
         assert!(scratch.channels.take().is_some_and(|next| next.is_empty()));
     }
@@ -722,7 +647,7 @@ mod tests {
             received += reader.read(&mut room).unwrap_or(0);
         }
         writer.set_nonblocking(false).unwrap();
-        let end = std::thread::spawn(move || writer.write_all(&[1; 500_000]).unwrap());
+        let end = std::thread::spawn(move || writer.write_all(&vec![1; 500_000]).unwrap());
         pipe.read_to_the_end();
         let deadline = Instant::now() + PATIENCE;
         while received < written + 500_000 {

@@ -11,6 +11,12 @@ use super::report::{Mark, Report, median};
 
 const ROUNDS: usize = 5;
 
+/// How much a bulk transfer moves, over all its connections.
+const BULK_BYTES: u64 = 4_000_000_000;
+
+/// How many idle sessions are weighed.
+const IDLE_SESSIONS: usize = 2000;
+
 /// What one side has come to in each round.
 #[derive(Default)]
 struct Figures {
@@ -132,7 +138,6 @@ pub fn short_sessions(report: &mut Report) {
 pub fn bulk(report: &mut Report) {
     let _elsewhere = Elsewhere::go();
     let source = load::source();
-    const BYTES: u64 = 4_000_000_000;
     for readers in [1, 8] {
         let mut figures = [Figures::default(), Figures::default(), Figures::default()];
         let peers = [
@@ -142,7 +147,7 @@ pub fn bulk(report: &mut Report) {
         ];
         for _ in 0..ROUNDS {
             for (peer, figures) in peers.iter().zip(&mut figures) {
-                figures.take(peer, || load::bulk(peer.address, readers, BYTES));
+                figures.take(peer, || load::bulk(peer.address, readers, BULK_BYTES));
             }
         }
         let [ours, auto, both] = figures;
@@ -217,7 +222,6 @@ fn fetch_list(admin: SocketAddr) {
 /// What a process holds at rest, and for each idle session.
 pub fn memory(report: &mut Report) {
     let answerer = load::answerer();
-    const SESSIONS: usize = 2000;
     let Some(program) = static_program() else {
         return;
     };
@@ -230,16 +234,16 @@ pub fn memory(report: &mut Report) {
         Mark::AtMost(1536.0),
     );
     let connect = |_| TcpStream::connect(peer.address).unwrap();
-    let _idle: Vec<TcpStream> = (0..SESSIONS).map(connect).collect();
+    let _idle: Vec<TcpStream> = (0..IDLE_SESSIONS).map(connect).collect();
     let target = "/v1/services/service";
     until("all sessions", || {
         let answer = get(peer.admin, target);
         answer
-            .contains(&format!("\"connections\":{SESSIONS},"))
+            .contains(&format!("\"connections\":{IDLE_SESSIONS},"))
             .then_some(())
     });
     let grown = peer.child.memory("VmRSS") - idle;
-    let each = grown as f64 * 1024.0 / SESSIONS as f64;
+    let each = grown as f64 * 1024.0 / IDLE_SESSIONS as f64;
     report.figure(
         "memory of an idle session, static",
         "bytes",
