@@ -18,7 +18,7 @@ check: programs
 
 # Beside peers; see tests/bench/README.md.
 bench:
-	@sh tests/programs.sh haproxy:haproxy nginx:nginx-light wrk:wrk strace:strace taskset:util-linux
+	@sh tests/programs.sh haproxy:haproxy nginx:nginx-light wrk:wrk strace:strace valgrind:valgrind taskset:util-linux
 	rustup target add x86_64-unknown-linux-musl
 	cargo build --release --locked --target x86_64-unknown-linux-musl
 	cargo bench --locked --bench peers

@@ -1,5 +1,6 @@
 //! Times in the forms that HTTP, documents and logs have for them. All are UTC.
 
+use std::cell::{Ref, RefCell};
 use std::time::{Duration, SystemTime};
 
 use httpdate::HttpDate;
@@ -29,6 +30,25 @@ pub fn asctime(time: SystemTime) -> String {
         &date[12..16],
     ]
     .concat()
+}
+
+/// The form of `asctime` for many times, which are often of the same second.
+#[derive(Clone, Debug, Default)]
+pub struct LastAsctime {
+    /// The last second that was asked for, from 1970 on, and its form.
+    last: RefCell<(Option<u64>, String)>,
+}
+
+impl LastAsctime {
+    /// A time in the form of [`asctime`].
+    pub fn of(&self, time: SystemTime) -> Ref<'_, str> {
+        let second = clamp(time).duration_since(SystemTime::UNIX_EPOCH);
+        let second = second.map(|since| since.as_secs()).ok();
+        if self.last.borrow().0 != second {
+            *self.last.borrow_mut() = (second, asctime(time));
+        }
+        Ref::map(self.last.borrow(), |last| last.1.as_str())
+    }
 }
 
 /// A time in the form of RFC 3339, with milliseconds: `2017-05-17T10:06:35.042Z`.
@@ -70,6 +90,15 @@ mod tests {
             "Thu Jan  1 00:00:00 1970"
         );
         assert_eq!(asctime(at(400_000_000_000)), "Fri Dec 31 23:59:59 9999");
+    }
+
+    #[test]
+    fn many_times_have_each_their_own_form() {
+        let last = LastAsctime::default();
+        for milliseconds in [0, 999, 1000, 0, 86_400_000] {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds);
+            assert_eq!(*last.of(time), *asctime(time));
+        }
     }
 
     #[test]

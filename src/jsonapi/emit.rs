@@ -14,8 +14,14 @@ pub trait Emit {
     fn begin_array(&mut self);
     /// Closes the array opened last.
     fn end_array(&mut self);
-    /// A member's name; its value comes next.
-    fn key(&mut self, name: &str);
+    /// A member's name, as the program has it; its value comes next.
+    fn key(&mut self, name: &'static str);
+    /// A member's name, whatever is in it.
+    fn key_of(&mut self, name: &str);
+    /// A string that is put together from parts in which nothing needs an escape
+    /// (RFC 8259, section 7): words of the program, and names and addresses that
+    /// it has checked.
+    fn plain(&mut self, parts: &[&str]);
     /// A string that is put together from parts.
     fn string_of(&mut self, parts: &[&str]);
     /// A whole number.
@@ -31,13 +37,19 @@ pub trait Emit {
     }
 
     /// A member whose value is a string.
-    fn member(&mut self, name: &str, value: &str) {
+    fn member(&mut self, name: &'static str, value: &str) {
         self.key(name);
         self.string(value);
     }
 
+    /// A member whose value is a string in which nothing needs an escape.
+    fn member_plain(&mut self, name: &'static str, value: &str) {
+        self.key(name);
+        self.plain(&[value]);
+    }
+
     /// A member whose value is a whole number.
-    fn member_number(&mut self, name: &str, value: u64) {
+    fn member_number(&mut self, name: &'static str, value: u64) {
         self.key(name);
         self.number(value);
     }
@@ -109,8 +121,16 @@ impl Emit for Tree {
         self.end();
     }
 
-    fn key(&mut self, name: &str) {
+    fn key(&mut self, name: &'static str) {
+        self.key_of(name);
+    }
+
+    fn key_of(&mut self, name: &str) {
         self.key = Some(name.to_owned());
+    }
+
+    fn plain(&mut self, parts: &[&str]) {
+        self.string_of(parts);
     }
 
     fn string_of(&mut self, parts: &[&str]) {

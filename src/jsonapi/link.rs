@@ -21,7 +21,7 @@ impl Links {
 
     /// The link to a path, which starts with a slash and is written as it stands.
     pub fn write_path(&self, out: &mut impl Emit, path: &str) {
-        out.string_of(&[&self.base, path]);
+        out.plain(&[&self.base, path]);
     }
 
     /// The link to a path with parameters, if there are any.
@@ -32,7 +32,7 @@ impl Links {
 
     /// The link to something below a resource.
     pub fn write_below(&self, out: &mut impl Emit, collection: &str, id: &str, rest: &str) {
-        out.string_of(&[&self.base, collection, &encode_percent(id), rest]);
+        out.plain(&[&self.base, collection, &encode_percent(id), rest]);
     }
 
     /// The link to a resource of a collection, whose path ends in a slash.

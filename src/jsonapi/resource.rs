@@ -15,6 +15,7 @@ use super::path::Path;
 use super::query::{Page, Query, SortKey};
 use super::value::Value;
 use super::writer::Writer;
+use crate::time::LastAsctime;
 
 /// Something that a document shows: a resource object of JSON:API.
 pub trait Resource {
@@ -36,6 +37,8 @@ pub struct View {
     pub now: Instant,
     /// The names of hosts, where they are wanted and known.
     pub hosts: HashMap<IpAddr, Arc<str>>,
+    /// Times in the form that documents have for them.
+    pub asctime: LastAsctime,
 }
 
 impl View {
@@ -46,6 +49,7 @@ impl View {
             links,
             now,
             hosts: HashMap::new(),
+            asctime: LastAsctime::default(),
         }
     }
 
@@ -66,7 +70,7 @@ pub fn write_object<R: Resource, E: Emit>(
 ) {
     out.begin_object();
     out.member("id", id);
-    out.member("type", R::TYPE);
+    out.member_plain("type", R::TYPE);
     out.key("relationships");
     out.begin_object();
     relationships(out);
@@ -166,7 +170,7 @@ pub fn begin_collection<R: Resource>(
     writer.begin_object();
     writer.key("links");
     writer.begin_object();
-    let mut write_link = |name: &str, parameters: &str| {
+    let mut write_link = |name: &'static str, parameters: &str| {
         writer.key(name);
         view.links.write_query(writer, R::COLLECTION, parameters);
     };

@@ -129,7 +129,7 @@ impl Value {
             Self::Object(members) => {
                 out.begin_object();
                 for (name, value) in members {
-                    out.key(name);
+                    out.key_of(name);
                     value.emit(out);
                 }
                 out.end_object();

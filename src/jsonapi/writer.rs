@@ -111,17 +111,18 @@ impl Writer {
         }
     }
 
-    fn push_quoted(&mut self, value: &str) {
-        self.text.push('"');
-        self.push_escaped(value);
-        self.text.push('"');
+    fn end_key(&mut self) {
+        self.text.push_str(match self.layout {
+            Layout::Compact => "\":",
+            Layout::Indented => "\": ",
+        });
+        self.first = false;
+        self.keyed = true;
     }
 
     /// Escapes what RFC 8259, section 7, demands, and no more.
-    #[allow(clippy::needless_bitwise_bool, reason = "branches are what costs")]
     fn push_escaped(&mut self, value: &str) {
         // Looking at all bytes without a branch is faster than stopping at the first.
-        let is_special = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
         if !value
             .bytes()
             .fold(false, |any, byte| any | is_special(byte))
@@ -170,14 +171,34 @@ impl Emit for Writer {
         self.close(']');
     }
 
-    fn key(&mut self, name: &str) {
+    fn key(&mut self, name: &'static str) {
+        debug_assert!(!name.bytes().any(is_special), "{name}");
+        // What stands around a name goes in as few pieces as may be.
+        if self.layout == Layout::Compact && !self.first {
+            self.text.push_str(",\"");
+        } else {
+            self.separate();
+            self.text.push('"');
+        }
+        self.text.push_str(name);
+        self.end_key();
+    }
+
+    fn key_of(&mut self, name: &str) {
         self.separate();
-        self.push_quoted(name);
-        self.text.push_str(match self.layout {
-            Layout::Compact => ":",
-            Layout::Indented => ": ",
-        });
-        self.keyed = true;
+        self.text.push('"');
+        self.push_escaped(name);
+        self.end_key();
+    }
+
+    fn plain(&mut self, parts: &[&str]) {
+        self.separate();
+        self.text.push('"');
+        for part in parts {
+            debug_assert!(!part.bytes().any(is_special), "{part}");
+            self.text.push_str(part);
+        }
+        self.text.push('"');
     }
 
     fn string_of(&mut self, parts: &[&str]) {
@@ -208,6 +229,12 @@ impl Emit for Writer {
     }
 }
 
+/// Whether a byte of a string must be escaped.
+#[allow(clippy::needless_bitwise_bool, reason = "branches are what costs")]
+fn is_special(byte: u8) -> bool {
+    (byte < b' ') | (byte == b'"') | (byte == b'\\')
+}
+
 fn hex_digit(nibble: u8) -> char {
     char::from(b"0123456789abcdef"[usize::from(nibble)])
 }
@@ -223,8 +250,9 @@ fn push_decimal(text: &mut String, mut value: u64) {
             break;
         }
     }
-    // Digits are text.
-    text.push_str(std::str::from_utf8(&digits[start..]).unwrap_or_default());
+    for digit in &digits[start..] {
+        text.push(char::from(*digit));
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 
 mod admin;
 mod child;
+mod instructions;
 mod load;
 mod peers;
 mod relay;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 type Measure = fn(&mut report::Report);
 
 /// What `make bench` measures, in the order of the report.
-const GROUPS: [(&str, Measure); 10] = [
+const GROUPS: [(&str, Measure); 11] = [
     ("exchange", relay::exchanges),
     ("short", relay::short_sessions),
     ("bulk", relay::bulk),
@@ -38,6 +39,7 @@ const GROUPS: [(&str, Measure); 10] = [
     ("list", admin::list),
     ("lists", table::lists),
     ("table", table::open_and_close),
+    ("instructions", instructions::measure),
 ];
 
 fn main() -> ExitCode {

@@ -62,10 +62,20 @@ pub fn sessiond(server: SocketAddr, alone: bool) -> Peer {
 }
 
 pub fn start_sessiond(program: &str, server: SocketAddr, alone: bool) -> Peer {
+    start(program, &[], server, alone)
+}
+
+/// This program before a server, started by another one with arguments of its own.
+pub fn start_under(program: &str, arguments: &[&str], server: SocketAddr) -> Peer {
+    start(program, arguments, server, false)
+}
+
+fn start(program: &str, arguments: &[&str], server: SocketAddr, alone: bool) -> Peer {
     let (address, admin) = (free_port(), free_port());
     let path = scratch("sessiond.cnf");
     fs::write(&path, configuration(server, address, admin)).unwrap();
-    let child = Child::start(program, &["--config", path.to_str().unwrap()], alone);
+    let arguments = [arguments, &["--config", path.to_str().unwrap()]].concat();
+    let child = Child::start(program, &arguments, alone);
     listens(admin);
     Peer {
         child,

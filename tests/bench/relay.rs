@@ -210,7 +210,7 @@ fn percentiles(done: Done) -> [f64; 2] {
     [at(0.99), at(0.999)]
 }
 
-fn fetch_list(admin: SocketAddr) {
+pub fn fetch_list(admin: SocketAddr) {
     let mut stream = TcpStream::connect(admin).unwrap();
     stream
         .write_all(b"GET /v1/sessions HTTP/1.0\r\nHost: localhost\r\n\r\n")

@@ -30,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("journal", &[]),
     ("cli", &["config"]),
     ("config", &["boolean", "duration"]),
-    ("jsonapi", &["boolean", "duration"]),
+    ("jsonapi", &["boolean", "duration", "time"]),
     ("protocol", &[]),
     ("registry", &["config", "lock"]),
     ("events", &["journal", "jsonapi", "registry", "time"]),

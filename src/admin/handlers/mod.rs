@@ -84,7 +84,7 @@ pub(super) enum Found {
     Server(servers::Row),
     Listener(Arc<Listener>),
     /// A relationship of one of those, by its name.
-    Relationship(Box<Found>, String),
+    Relationship(Box<Found>, &'static str),
 }
 
 impl Context {
@@ -114,8 +114,9 @@ impl Context {
             Route::One(kind, id) | Route::Deed(kind, id, _) => self.find_one(*kind, id),
             Route::Relationship(kind, id, name) => {
                 let of = self.find_one(*kind, id)?;
-                if of.relationships().contains(&name.as_str()) {
-                    return Ok(Found::Relationship(Box::new(of), name.clone()));
+                let mut own = of.relationships().iter();
+                if let Some(own) = own.find(|own| *own == name) {
+                    return Ok(Found::Relationship(Box::new(of), own));
                 }
                 let there_are = of.relationships().join(", ");
                 Err(Refusal::NotFound(format!(
@@ -185,7 +186,7 @@ impl Context {
             Found::Listener(listener) => {
                 Reply::document(document(&listener, listener.name(), &query, &view))
             }
-            Found::Relationship(of, name) => Reply::document(of.relationship(&name, &query, &view)),
+            Found::Relationship(of, name) => Reply::document(of.relationship(name, &query, &view)),
         }
     }
 
@@ -350,7 +351,7 @@ impl Found {
         }
     }
 
-    fn relationship(&self, name: &str, query: &Query, view: &View) -> String {
+    fn relationship(&self, name: &'static str, query: &Query, view: &View) -> String {
         match self {
             Self::Session(session) => {
                 relationship::document(session, &session.id().to_string(), name, query, view)

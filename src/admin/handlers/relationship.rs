@@ -7,7 +7,7 @@ use crate::jsonapi::{Emit, Query, Resource, Tree, Value, View, Writer};
 pub(super) fn write<'a, R: Resource>(
     out: &mut impl Emit,
     id: &str,
-    name: &str,
+    name: &'static str,
     to: impl IntoIterator<Item = &'a str>,
     view: &View,
 ) {
@@ -24,21 +24,21 @@ pub(super) fn write<'a, R: Resource>(
 /// Writes what a relationship leads to, the type being its name.
 pub(super) fn write_data<'a>(
     out: &mut impl Emit,
-    name: &str,
+    name: &'static str,
     to: impl IntoIterator<Item = &'a str>,
 ) {
     out.key("data");
     out.begin_array();
     for id in to {
         out.begin_object();
-        out.member("id", id);
-        out.member("type", name);
+        out.member_plain("id", id);
+        out.member_plain("type", name);
         out.end_object();
     }
     out.end_array();
 }
 
-fn write_links<R: Resource>(out: &mut impl Emit, id: &str, name: &str, view: &View) {
+fn write_links<R: Resource>(out: &mut impl Emit, id: &str, name: &'static str, view: &View) {
     out.key("self");
     view.links
         .write_below(out, R::COLLECTION, id, &format!("/relationships/{name}"));
@@ -50,7 +50,7 @@ fn write_links<R: Resource>(out: &mut impl Emit, id: &str, name: &str, view: &Vi
 pub(super) fn document<R: Resource>(
     resource: &R,
     id: &str,
-    name: &str,
+    name: &'static str,
     query: &Query,
     view: &View,
 ) -> String {

@@ -45,7 +45,8 @@ impl Resource for Row {
             out.begin_object();
             for reason in CloseReason::ALL {
                 let name = reason.as_str().replace(' ', "_");
-                out.member_number(&name, service.closed(reason));
+                out.key_of(&name);
+                out.number(service.closed(reason));
             }
             out.end_object();
             out.end_object();
