@@ -29,11 +29,14 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Room for the document of one session.
+    const ROOM: usize = 1024;
+
     /// An empty document.
     #[must_use]
     pub fn new(layout: Layout) -> Self {
         Self {
-            text: String::new(),
+            text: String::with_capacity(Self::ROOM),
             layout,
             depth: 0,
             first: true,

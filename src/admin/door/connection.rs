@@ -39,6 +39,15 @@ const LINGER_BYTES: usize = 256 * 1024;
 /// a new client waits no longer than that for one of 64.
 const GRACE: Duration = Duration::from_millis(10);
 
+/// What the door serves all its clients with.
+pub(super) struct Means<'a> {
+    pub(super) inner: &'a mut Inner,
+    /// The host that is meant where a request names none.
+    pub(super) own_host: &'a str,
+    /// What every read goes into first.
+    pub(super) room: &'a mut [u8; MAX_HEAD],
+}
+
 /// One client's connection.
 pub(super) struct Connection {
     client: Arc<Client>,
@@ -160,13 +169,13 @@ impl Connection {
     }
 
     /// Goes as far as it can without waiting.
-    pub(super) fn serve(&mut self, inner: &mut Inner, own_host: &str, now: Instant) -> Step {
+    pub(super) fn serve(&mut self, means: &mut Means<'_>, now: Instant) -> Step {
         loop {
             let step = match self.phase {
                 Phase::Answer => self.after_answer(now),
-                Phase::Idle | Phase::Head => self.next_request(inner, own_host, now),
-                Phase::Body(left) => self.skip_body(left, inner, own_host, now),
-                Phase::Linger(left) => self.discard(left),
+                Phase::Idle | Phase::Head => self.next_request(means, now),
+                Phase::Body(left) => self.skip_body(left, means, now),
+                Phase::Linger(left) => self.discard(left, means),
             };
             match step {
                 Go::On => {}
@@ -250,14 +259,14 @@ impl Connection {
     }
 
     /// Reads a head, and forwards it if it is whole and no body follows.
-    fn next_request(&mut self, inner: &mut Inner, own_host: &str, now: Instant) -> Go {
+    fn next_request(&mut self, means: &mut Means<'_>, now: Instant) -> Go {
         match request::parse(&self.buffer) {
             Err(refusal) => {
                 self.refuse(&refusal, now);
                 Go::On
             }
             Ok(Some(head)) if head.body == 0 => {
-                forward(&head, &self.client, inner, own_host, now);
+                forward(&head, &self.client, means, now);
                 let length = head.length;
                 self.buffer.drain(..length);
                 self.enter(Phase::Answer, now, STALL_LIMIT);
@@ -280,7 +289,7 @@ impl Connection {
                 if !self.buffer.is_empty() && matches!(self.phase, Phase::Idle) {
                     self.enter(Phase::Head, now, HEAD_LIMIT);
                 }
-                self.fill()
+                self.fill(means)
             }
         }
     }
@@ -315,13 +324,12 @@ impl Connection {
     }
 
     /// Reads more of a head.
-    fn fill(&mut self) -> Go {
-        let mut bytes = [0; MAX_HEAD];
-        let room = MAX_HEAD - self.buffer.len();
-        match self.read(&mut bytes[..room]) {
+    fn fill(&mut self, means: &mut Means<'_>) -> Go {
+        let most = MAX_HEAD - self.buffer.len();
+        match self.read(&mut means.room[..most]) {
             Ok(0) => Go::Leave,
             Ok(length) => {
-                self.buffer.extend_from_slice(&bytes[..length]);
+                self.buffer.extend_from_slice(&means.room[..length]);
                 Go::On
             }
             Err(go) => go,
@@ -329,11 +337,9 @@ impl Connection {
     }
 
     /// Reads a body and throws it away: no resource wants one. Then its request goes on.
-    fn skip_body(&mut self, left: usize, inner: &mut Inner, own_host: &str, now: Instant) -> Go {
+    fn skip_body(&mut self, left: usize, means: &mut Means<'_>, now: Instant) -> Go {
         if left > 0 {
-            let mut bytes = [0; MAX_HEAD];
-            let room = left.min(bytes.len());
-            return match self.read(&mut bytes[..room]) {
+            return match self.read(&mut means.room[..left.min(MAX_HEAD)]) {
                 Ok(0) => Go::Leave,
                 Ok(length) => {
                     self.phase = Phase::Body(left - length);
@@ -343,7 +349,7 @@ impl Connection {
             };
         }
         if let Ok(Some(head)) = request::parse(&self.buffer) {
-            forward(&head, &self.client, inner, own_host, now);
+            forward(&head, &self.client, means, now);
         }
         self.buffer = std::mem::take(&mut self.after_body);
         self.enter(Phase::Answer, now, STALL_LIMIT);
@@ -351,9 +357,8 @@ impl Connection {
     }
 
     /// Waits for the client to hang up.
-    fn discard(&mut self, left: usize) -> Go {
-        let mut bytes = [0; MAX_HEAD];
-        match self.read(&mut bytes) {
+    fn discard(&mut self, left: usize, means: &mut Means<'_>) -> Go {
+        match self.read(means.room) {
             Ok(length) if length > 0 && length <= left => {
                 self.phase = Phase::Linger(left - length);
                 Go::On
@@ -384,12 +389,13 @@ impl Connection {
 }
 
 /// Hands a whole request on to tiny_http.
-fn forward(head: &Head<'_>, client: &Client, inner: &mut Inner, own_host: &str, now: Instant) {
+fn forward(head: &Head<'_>, client: &Client, means: &mut Means<'_>, now: Instant) {
     let framing = if head.knows_chunks {
         Framing::Chunks
     } else {
         Framing::Close
     };
     client.begin(head.keep_alive, framing, now);
-    inner.forward(head, head.host.unwrap_or(own_host), client.number);
+    let host = head.host.unwrap_or(means.own_host);
+    means.inner.forward(head, host, client.number);
 }

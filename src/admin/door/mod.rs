@@ -28,8 +28,9 @@ use super::StartError;
 use super::client::{Bell, Clients};
 use crate::config;
 use accept::{Listener, listen};
-use connection::{Connection, Step};
+use connection::{Connection, Means, Step};
 use inner::Inner;
+use request::MAX_HEAD;
 
 pub(super) use inner::{InnerDirectory, authorization, client_number, host, list};
 
@@ -46,6 +47,8 @@ pub(super) struct Door {
     listeners: Vec<Listener>,
     /// The host of links for a request that names none.
     own_host: String,
+    /// What every read goes into first.
+    room: Box<[u8; MAX_HEAD]>,
     /// Whether clients may ask for any address of this machine.
     on_all_addresses: bool,
     inner_path: PathBuf,
@@ -106,6 +109,7 @@ impl Door {
             .map_or(parameters.port, |address| address.port());
         Ok(Self {
             own_host: format!("localhost:{port}"),
+            room: Box::new([0; MAX_HEAD]),
             on_all_addresses: parameters.host.is_unspecified(),
             poll,
             listeners,
@@ -227,7 +231,12 @@ impl Door {
         let Some(Some(connection)) = self.connections.get_mut(slot) else {
             return;
         };
-        if connection.serve(&mut self.inner, &self.own_host, self.now) == Step::Leave {
+        let mut means = Means {
+            inner: &mut self.inner,
+            own_host: &self.own_host,
+            room: &mut self.room,
+        };
+        if connection.serve(&mut means, self.now) == Step::Leave {
             self.remove(slot);
         }
     }
@@ -373,7 +382,12 @@ mod tests {
                     .as_mut()
                     .unwrap();
                 connection.note(event);
-                connection.serve(&mut door.inner, "localhost", begin);
+                let mut means = Means {
+                    inner: &mut door.inner,
+                    own_host: "localhost",
+                    room: &mut door.room,
+                };
+                connection.serve(&mut means, begin);
             }
         }
         let connection = door.connections[0].as_mut().unwrap();
