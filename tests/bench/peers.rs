@@ -41,7 +41,7 @@ pub fn program() -> &'static str {
 /// Where the static one was built; `make bench` sees to that.
 pub fn static_program() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = root.join("target/x86_64-unknown-linux-musl/release/sessiond");
+    let path = root.join("target/x86_64-unknown-linux-musl/static/sessiond");
     path.exists().then_some(path)
 }
 
