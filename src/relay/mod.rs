@@ -199,6 +199,8 @@ impl Relay {
         for slot in self.closed.drain(..) {
             self.sessions.remove(slot);
         }
+        let data_plane = &self.registry.data_plane;
+        data_plane.set_kept(self.scratch.kept(), Scratch::LIMIT);
     }
 
     /// An event of a client's socket. Its slot may be free already: while another

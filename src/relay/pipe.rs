@@ -32,7 +32,7 @@ impl Scratch {
     const SIZE: usize = 64 * 1024;
     /// What pipes may keep together before they keep no more: the unread rest
     /// of at least 128 sessions, and an eighth of a small box.
-    const LIMIT: usize = 8 * 1024 * 1024;
+    pub(super) const LIMIT: usize = 8 * 1024 * 1024;
     /// One read beyond the limit where there is no looking without taking, and
     /// so the most that such a pipe then keeps.
     const SIZE_BEYOND_LIMIT: usize = 4 * 1024;
@@ -42,6 +42,11 @@ impl Scratch {
             buffer: vec![0; Self::SIZE].into_boxed_slice(),
             kept: 0,
         }
+    }
+
+    /// Bytes that pipes keep.
+    pub(super) fn kept(&self) -> usize {
+        self.kept
     }
 
     fn is_beyond_limit(&self) -> bool {
