@@ -22,6 +22,7 @@ mod killing;
 mod limits;
 mod logins;
 mod maxctrl;
+mod metrics;
 mod mutation;
 mod observe_mariadb;
 mod observe_postgresql;
