@@ -2,7 +2,7 @@
 PROGRAMS = mariadbd:mariadb-server mariadb:mariadb-client postgres:postgresql psql:postgresql-client \
 	openssl:openssl curl:curl prometheus:prometheus promtool:prometheus
 
-.PHONY: run test check bench programs
+.PHONY: run test check bench soak programs
 
 run:
 	cargo run --release --locked -- --config src/config/example.cnf
@@ -22,6 +22,11 @@ bench:
 	rustup target add x86_64-unknown-linux-musl
 	cargo build --release --locked --target x86_64-unknown-linux-musl
 	cargo bench --locked --bench peers
+
+# Two minutes of everything at once, or SOAK_SECONDS of them; see tests/integration/soak.
+soak: programs
+	cargo test --locked --test integration -- --ignored --exact --nocapture \
+		soak::nothing_is_left_of_two_minutes_of_everything
 
 programs:
 	@sh tests/programs.sh $(PROGRAMS)

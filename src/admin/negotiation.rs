@@ -84,7 +84,7 @@ impl MediaType {
             return Some(Self::Json);
         }
         let mut wildcards = of("*/*").into_iter().chain(of("application/*"));
-        (json_api.is_empty() && wildcards.any(|range| range.is_wanted())).then_some(Self::JsonApi)
+        (json_api.is_empty() && wildcards.any(Range::is_wanted)).then_some(Self::JsonApi)
     }
 }
 

@@ -35,6 +35,7 @@ mod races;
 mod refusals;
 mod relay;
 mod reload;
+mod soak;
 mod stopping;
 mod support;
 mod transparency;

@@ -281,7 +281,7 @@ fn what_is_kept_for_a_slow_reader_is_seen_beside_its_limit() {
     behind.set_nonblocking(true).unwrap();
     until("bytes that are kept", || {
         // All that is on the way is full before anything is kept.
-        let _ = behind.write(&[b'x'; 65536]);
+        let _ = behind.write(&[b'x'; 16 * 1024]);
         (Metrics::of(&daemon).number("sessiond_kept_bytes") > 0).then_some(())
     });
     let metrics = Metrics::of(&daemon);

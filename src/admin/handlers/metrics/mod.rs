@@ -1,7 +1,8 @@
 //! `/metrics`: the numbers of the program for Prometheus, family by family.
 //!
 //! A scrape comes every few seconds for as long as the program runs, and must
-//! not be felt. So it takes no lock that the relay waits for, and its length
+//! not be felt. So numbers are kept as things happen and only read here; the
+//! table's lock is taken for the size of the history alone, and its length
 //! goes with the configuration: there is never a label per session.
 
 mod exposition;
