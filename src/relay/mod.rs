@@ -95,6 +95,7 @@ impl Relay {
         // What is asked from now on waits until the first turn.
         let bell = control.handle();
         registry.commands.attach(move || bell.ring());
+        registry.data_plane.set_kept(0, Scratch::LIMIT);
         Ok(Self {
             registry,
             poll,
