@@ -136,9 +136,9 @@ impl Statistics {
     /// comes when it occurs.
     pub(super) fn answers(&self) -> impl Iterator<Item = (Method, u16, u64)> {
         Method::ALL.into_iter().flat_map(move |method| {
-            STATUSES.into_iter().filter_map(move |status| {
-                let index = STATUSES.binary_search(&status).ok()?;
-                let count = self.answers[method as usize][index].load(Relaxed);
+            let counts = STATUSES.into_iter().zip(&self.answers[method as usize]);
+            counts.filter_map(move |(status, count)| {
+                let count = count.load(Relaxed);
                 let is_likely = match method {
                     Method::Get => OF_GET.contains(&status),
                     Method::Other => OF_THE_DOOR.contains(&status),
