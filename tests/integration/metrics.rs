@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::access::WithAccounts;
 use super::support::daemon::one_service;
-use super::support::http::{self, connect, exchange};
+use super::support::http::{self, Answer, connect, exchange};
 use super::support::library::Library;
 use super::support::prometheus::{Metrics, OPEN_METRICS, Prometheus, promtool};
 use super::support::python::python_program;
@@ -199,9 +199,6 @@ fn numbers_follow_clients_as_they_come_speak_and_go() {
     ] {
         assert_eq!(there.number(sample), value, "{sample}");
     }
-    // Two more sessions have two descriptors each.
-    assert!(there.number("process_open_fds") >= rest.number("process_open_fds") + 4);
-
     drop((one, at_server));
     drop(other);
     until_number(
@@ -217,8 +214,50 @@ fn numbers_follow_clients_as_they_come_speak_and_go() {
         0
     );
     assert_eq!(gone.number("sessiond_history_sessions"), 3);
+}
+
+#[test]
+fn descriptors_memory_and_threads_are_those_that_the_system_tells() {
+    let daemon = Daemon::start(&one_service(closed_port()));
+    let mut stream = BufReader::new(connect(daemon.admin()));
+    let mut metrics = || {
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.get_mut().write_all(request.as_bytes()).unwrap();
+        Metrics::from(Answer::read(&mut stream, false))
+    };
+    // A probe of the server has a descriptor for a moment.
+    until("as many descriptors as there are", || {
+        let count = metrics().number("process_open_fds");
+        (count == daemon.process.descriptors() as u64).then_some(())
+    });
+    let metrics = metrics();
+    assert_eq!(
+        metrics.number("process_threads"),
+        daemon.process.status("Threads")
+    );
+    let (told, there) = (
+        metrics.number("process_resident_memory_bytes"),
+        daemon.process.status("VmRSS"),
+    );
     assert!(
-        gone.text_of("process_cpu_seconds_total")
+        told.abs_diff(1024 * there) < 1024 * 1024,
+        "{told} and {there} KiB"
+    );
+    assert!(metrics.number("process_max_fds") >= metrics.number("process_open_fds"));
+    let began: f64 = metrics
+        .text_of("process_start_time_seconds")
+        .parse()
+        .unwrap();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    assert!(
+        (0.0..60.0).contains(&(now.as_secs_f64() - began)),
+        "{began}"
+    );
+    assert!(
+        metrics
+            .text_of("process_cpu_seconds_total")
             .parse::<f64>()
             .unwrap()
             > 0.0
