@@ -25,9 +25,6 @@ const OWN_DESCRIPTORS: usize = 24;
 /// With fewer than that for sessions and admin clients there is no point in starting.
 const FEWEST_DESCRIPTORS: usize = 16;
 
-/// How many a session uses: its client's and its server's.
-const DESCRIPTORS_PER_SESSION: usize = 2;
-
 /// Why the program ended otherwise than by a signal.
 #[derive(Debug)]
 pub enum RunError {
@@ -308,7 +305,7 @@ impl Share {
         let admin_clients = config.admin.max_connections.min(rest / 2);
         Ok(Self {
             admin_clients,
-            sessions: (rest - admin_clients) / DESCRIPTORS_PER_SESSION,
+            sessions: relay::sessions_within(rest - admin_clients),
         })
     }
 }
@@ -347,7 +344,7 @@ mod tests {
             share(1000).unwrap(),
             Share {
                 admin_clients: 64,
-                sessions: 468
+                sessions: 452
             }
         );
         assert_eq!(

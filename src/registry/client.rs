@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::activity::Activity;
@@ -19,9 +19,9 @@ pub struct Client {
     /// The other end of its connection.
     peer: Option<SocketAddr>,
     opened: Instant,
-    closed: OnceLock<Instant>,
+    closed: Moment,
     /// When the client ended its stream.
-    left: OnceLock<Instant>,
+    left: Moment,
     /// Milliseconds from `opened` to the last byte.
     last_io: AtomicU64,
     pub(super) traffic: Traffic,
@@ -31,6 +31,33 @@ pub struct Client {
     data_plane_memory: AtomicUsize,
     connections: Mutex<Vec<BackendConnection>>,
     told: Mutex<Told>,
+}
+
+/// When something happened, in milliseconds from when the client connected.
+#[derive(Debug)]
+struct Moment(AtomicU64);
+
+impl Default for Moment {
+    /// Not yet.
+    fn default() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
+}
+
+impl Moment {
+    /// The first time counts.
+    fn set(&self, after: Duration) {
+        let milliseconds = u64::try_from(after.as_millis()).unwrap_or(u64::MAX - 1);
+        // Otherwise it has happened before.
+        let _ = self
+            .0
+            .compare_exchange(u64::MAX, milliseconds, Relaxed, Relaxed);
+    }
+
+    fn get(&self) -> Option<Duration> {
+        let milliseconds = self.0.load(Relaxed);
+        (milliseconds < u64::MAX).then(|| Duration::from_millis(milliseconds))
+    }
 }
 
 /// What has been told of a client, by itself or on its behalf.
@@ -95,8 +122,8 @@ impl Client {
         Self {
             peer,
             opened: now,
-            closed: OnceLock::new(),
-            left: OnceLock::new(),
+            closed: Moment::default(),
+            left: Moment::default(),
             last_io: AtomicU64::new(0),
             traffic: Traffic::default(),
             heard: AtomicBool::new(false),
@@ -128,14 +155,12 @@ impl Client {
 
     /// How long the client stayed, which may be shorter than its session.
     pub(super) fn stayed(&self, now: Instant) -> Duration {
-        let until = self.left.get().copied().unwrap_or(now);
-        until.saturating_duration_since(self.opened)
+        self.left.get().unwrap_or_else(|| self.until(now))
     }
 
     /// Notes that the client has ended its stream.
     pub fn note_left(&self, now: Instant) {
-        // The first time counts.
-        let _ = self.left.set(now);
+        self.left.set(self.until(now));
     }
 
     /// Whether it has said nothing, neither to a server nor to us.
@@ -162,11 +187,15 @@ impl Client {
         lock(&self.told).encryption = Some(Encryption::Opaque);
     }
 
+    /// How long after the client connected that is.
+    fn until(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.opened)
+    }
+
     /// How long ago the client connected; or how long it was there.
     #[must_use]
     pub fn alive(&self, now: Instant) -> Duration {
-        let until = self.closed.get().copied().unwrap_or(now);
-        until.saturating_duration_since(self.opened)
+        self.closed.get().unwrap_or_else(|| self.until(now))
     }
 
     /// How long ago the last byte passed, or the client connected if none did.
@@ -236,8 +265,7 @@ impl Client {
 
     /// Stops its clocks.
     pub(super) fn close(&self, now: Instant) {
-        // A session is closed once.
-        let _ = self.closed.set(now);
+        self.closed.set(self.until(now));
         self.set_data_plane_memory(0);
     }
 }

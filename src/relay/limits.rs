@@ -20,28 +20,29 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// on. Before, the system would not ask yet, and most are short.
 const SETTLING: Duration = Duration::from_secs(10);
 
-/// The limits of one session.
+/// The limits of one session. Those that few sessions meet are boxed: there may
+/// be many thousand sessions.
 #[derive(Debug)]
 pub(super) struct Limits {
-    /// How long nothing may pass.
-    idle: Option<Duration>,
     last_io: Instant,
-    login: Option<Instant>,
-    settled: Option<Instant>,
+    /// When there was a server.
+    connected: Option<Instant>,
+    is_login: bool,
+    is_settling: bool,
     /// Until when the rest is delivered, and why it is the rest.
-    drain: Option<(Instant, CloseReason)>,
+    drain: Option<Box<(Instant, CloseReason)>>,
     /// When somebody has the session end, and why.
-    stop: Option<(Instant, CloseReason)>,
+    stop: Option<Box<(Instant, CloseReason)>>,
 }
 
 impl Limits {
-    /// Those of a client that has just come. An idle limit of zero is none.
-    pub(super) fn new(idle: Duration, now: Instant) -> Self {
+    /// Those of a client that has just come.
+    pub(super) fn new(now: Instant) -> Self {
         Self {
-            idle: (!idle.is_zero()).then_some(idle),
             last_io: now,
-            login: None,
-            settled: None,
+            connected: None,
+            is_login: false,
+            is_settling: false,
             drain: None,
             stop: None,
         }
@@ -49,27 +50,28 @@ impl Limits {
 
     /// The session is to end at that time, or earlier where that was said before.
     pub(super) fn stop(&mut self, at: Instant, reason: CloseReason) {
-        if self.stop.is_none_or(|(earlier, _)| at < earlier) {
-            self.stop = Some((at, reason));
+        if self.stop_at().is_none_or(|earlier| at < earlier) {
+            self.stop = Some(Box::new((at, reason)));
         }
     }
 
     /// When somebody has the session end.
     pub(super) fn stop_at(&self) -> Option<Instant> {
-        self.stop.map(|(at, _)| at)
+        self.stop.as_ref().map(|stop| stop.0)
     }
 
     /// Why somebody has the session end, where that time has come.
     pub(super) fn stopped(&self, now: Instant) -> Option<CloseReason> {
-        let (_, reason) = self.stop.filter(|(at, _)| *at <= now)?;
-        Some(reason)
+        let (at, reason) = **self.stop.as_ref()?;
+        (at <= now).then_some(reason)
     }
 
     /// There is a server, and perhaps a login to come.
     pub(super) fn connected(&mut self, with_login: bool, now: Instant) {
         self.last_io = now;
-        self.login = with_login.then(|| now + LOGIN_LIMIT);
-        self.settled = Some(now + SETTLING);
+        self.connected = Some(now);
+        self.is_login = with_login;
+        self.is_settling = true;
     }
 
     /// Something has passed.
@@ -79,43 +81,61 @@ impl Limits {
 
     /// The login is over, or nothing more can be seen of it.
     pub(super) fn logged_in(&mut self) {
-        self.login = None;
+        self.is_login = false;
     }
 
     /// A side has broken. True when that is news.
     pub(super) fn broken(&mut self, reason: CloseReason, now: Instant) -> bool {
         let is_news = self.drain.is_none();
-        self.drain.get_or_insert((now + DRAIN_LIMIT, reason));
+        if is_news {
+            self.drain = Some(Box::new((now + DRAIN_LIMIT, reason)));
+        }
         is_news
+    }
+
+    fn login(&self) -> Option<Instant> {
+        let connected = self.connected.filter(|_| self.is_login)?;
+        Some(connected + LOGIN_LIMIT)
+    }
+
+    fn settled(&self) -> Option<Instant> {
+        let connected = self.connected.filter(|_| self.is_settling)?;
+        Some(connected + SETTLING)
     }
 
     /// Whether the connection to the server has lasted; true once.
     pub(super) fn has_settled(&mut self, now: Instant) -> bool {
-        self.settled.take_if(|settled| *settled <= now).is_some()
+        let has_settled = self.settled().is_some_and(|settled| settled <= now);
+        self.is_settling &= !has_settled;
+        has_settled
     }
 
-    /// When the next of them is reached, if nothing passes until then.
-    pub(super) fn due(&self) -> Option<Instant> {
-        let idle = self.idle.map(|idle| self.last_io + idle);
-        let drain = self.drain.map(|(drain, _)| drain);
-        [idle, self.login, self.settled, drain]
+    /// When nothing has passed for too long; a limit of zero is none.
+    fn idle(&self, limit: Duration) -> Option<Instant> {
+        (!limit.is_zero()).then(|| self.last_io + limit)
+    }
+
+    /// When the next of them is reached, if nothing passes until then. With the
+    /// time for which nothing may pass.
+    pub(super) fn due(&self, idle: Duration) -> Option<Instant> {
+        let drain = self.drain.as_ref().map(|drain| drain.0);
+        [self.idle(idle), self.login(), self.settled(), drain]
             .into_iter()
             .flatten()
             .min()
     }
 
     /// Why the session is to end now, if it is.
-    pub(super) fn overdue(&self, now: Instant) -> Option<CloseReason> {
-        if let Some((drain, reason)) = self.drain
-            && drain <= now
+    pub(super) fn overdue(&self, idle: Duration, now: Instant) -> Option<CloseReason> {
+        if let Some(drain) = &self.drain
+            && drain.0 <= now
         {
-            return Some(reason);
+            return Some(drain.1);
         }
-        if self.login.is_some_and(|login| login <= now) {
+        if self.login().is_some_and(|login| login <= now) {
             return Some(CloseReason::ConnectTimeout);
         }
-        let idle = self.idle.map(|idle| self.last_io + idle)?;
-        (idle <= now).then_some(CloseReason::IdleTimeout)
+        (self.idle(idle)? <= now).then_some(CloseReason::IdleTimeout)
     }
 }
 
@@ -127,17 +147,24 @@ mod tests {
     fn what_passes_moves_the_idle_limit_and_nothing_else() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let mut limits = Limits::new(Duration::from_secs(4), start);
+        let idle = Duration::from_secs(4);
+        let mut limits = Limits::new(start);
         limits.connected(true, start);
-        assert_eq!(limits.due(), Some(after(4)));
+        assert_eq!(limits.due(idle), Some(after(4)));
         limits.passed(after(3));
-        assert_eq!(limits.overdue(after(6)), None);
-        assert_eq!(limits.overdue(after(7)), Some(CloseReason::IdleTimeout));
+        assert_eq!(limits.overdue(idle, after(6)), None);
+        assert_eq!(
+            limits.overdue(idle, after(7)),
+            Some(CloseReason::IdleTimeout)
+        );
         limits.passed(after(9));
-        assert_eq!(limits.due(), Some(after(10)));
-        assert_eq!(limits.overdue(after(10)), Some(CloseReason::ConnectTimeout));
+        assert_eq!(limits.due(idle), Some(after(10)));
+        assert_eq!(
+            limits.overdue(idle, after(10)),
+            Some(CloseReason::ConnectTimeout)
+        );
         limits.logged_in();
-        assert_eq!(limits.overdue(after(10)), None);
+        assert_eq!(limits.overdue(idle, after(10)), None);
         assert!(limits.has_settled(after(10)) && !limits.has_settled(after(11)));
     }
 
@@ -145,7 +172,7 @@ mod tests {
     fn the_earliest_time_to_stop_counts() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let mut limits = Limits::new(Duration::ZERO, start);
+        let mut limits = Limits::new(start);
         assert_eq!(limits.stop_at(), None);
         limits.stop(after(5), CloseReason::Killed);
         limits.stop(after(9), CloseReason::Shutdown);
@@ -158,15 +185,15 @@ mod tests {
     #[test]
     fn without_limits_there_is_no_deadline_and_the_first_break_counts() {
         let start = Instant::now();
-        let mut limits = Limits::new(Duration::ZERO, start);
-        assert_eq!(limits.due(), None);
+        let mut limits = Limits::new(start);
+        assert_eq!(limits.due(Duration::ZERO), None);
         limits.connected(false, start);
         assert!(limits.has_settled(start + SETTLING));
-        assert_eq!(limits.due(), None);
+        assert_eq!(limits.due(Duration::ZERO), None);
         assert!(limits.broken(CloseReason::ClientReset, start));
         assert!(!limits.broken(CloseReason::ServerLost, start + SETTLING));
         assert_eq!(
-            limits.overdue(start + DRAIN_LIMIT),
+            limits.overdue(Duration::ZERO, start + DRAIN_LIMIT),
             Some(CloseReason::ClientReset)
         );
     }

@@ -22,10 +22,12 @@ mod health;
 mod limits;
 mod names;
 mod pipe;
+mod rest;
 mod routing;
 mod search;
 mod session;
 mod source;
+mod splice;
 mod watch;
 
 use std::collections::VecDeque;
@@ -44,15 +46,24 @@ use control::Control;
 use deadline::Deadlines;
 use health::Health;
 use names::Names;
-use pipe::Scratch;
+use rest::Scratch;
 use session::{Backend, Next, Session};
 use source::Source;
+use splice::Channels;
 
 pub use accept::ListenError;
 pub use control::{Handle, ReloadError};
 
 /// How many events one turn of the loop takes.
 const EVENTS: usize = 1024;
+
+/// How many sessions there may be with so many descriptors: a client's and a
+/// server's each, beside those for long streams.
+#[must_use]
+pub fn sessions_within(descriptors: usize) -> usize {
+    let pairs = descriptors / 2;
+    pairs - Channels::count_beside(pairs)
+}
 
 /// The event loop and everything it owns.
 pub struct Relay {
@@ -85,7 +96,8 @@ impl Relay {
     /// Listens for all listeners of the registry, and opens their sessions in
     /// the order of the configuration. Clients wait until [`Self::run`].
     ///
-    /// Beyond `sessions_at_most`, clients wait in the kernel until others have left.
+    /// Beyond `sessions_at_most`, clients wait in the kernel until others have
+    /// left; [`sessions_within`] says how many the descriptors allow.
     pub fn bind(registry: Arc<Registry>, sessions_at_most: usize) -> Result<Self, ListenError> {
         let poll = Poll::new().map_err(ListenError::Poll)?;
         let control = Control::new(poll.registry()).map_err(ListenError::Poll)?;
@@ -106,7 +118,7 @@ impl Relay {
             queue: VecDeque::new(),
             deadlines: Deadlines::default(),
             health,
-            scratch: Scratch::new(),
+            scratch: Scratch::new(Channels::count_beside(sessions_at_most)),
             refused: 0,
             shortage_told: false,
             topology: registry_topology,
@@ -201,7 +213,7 @@ impl Relay {
             self.sessions.remove(slot);
         }
         let data_plane = &self.registry.data_plane;
-        data_plane.set_kept(self.scratch.kept(), Scratch::LIMIT);
+        data_plane.set_kept(self.scratch.kept, Scratch::LIMIT);
     }
 
     /// An event of a client's socket. Its slot may be free already: while another

@@ -5,54 +5,32 @@
 //! more; forget that and a session stalls with bytes in hand.
 //!
 //! A pipe holds memory only while its sink is slow: what was read goes out of
-//! the shared [`Scratch`] at once, and the rest that the sink did not take is
+//! the shared [`Scratch`] at once, and the [`Rest`] that the sink did not take is
 //! kept until it does. Nothing more is read meanwhile, which slows the writer
 //! at the other end, and nobody else. When many sinks are slow, pipes keep
 //! nothing any more: they look at what is there, send it, and take out of the
 //! source what the sink took.
+//!
+//! A source that fills the buffer again and again is left to the kernel, while
+//! nobody wants to see its bytes: they go through a [`Channel`].
 
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
+use super::rest::{Rest, Scratch, Show};
+use super::splice::Channel;
 use crate::socket;
 
 /// What a pipe moves before it lets others have their turn. Less costs bulk
 /// transfers dear; more makes the others wait longer than 100 µs.
 const TURN_BUDGET: usize = 256 * 1024;
 
-/// The buffer that every read goes through, and the account of what pipes keep.
-pub(super) struct Scratch {
-    buffer: Box<[u8]>,
-    kept: usize,
-}
+/// After so many full reads in a row a source is taken for a long stream.
+const FULL_READS: u8 = 3;
 
-impl Scratch {
-    /// One read: larger ones gain nothing, smaller ones cost bulk transfers.
-    const SIZE: usize = 64 * 1024;
-    /// What pipes may keep together before they keep no more: the unread rest
-    /// of at least 128 sessions, and an eighth of a small box.
-    pub(super) const LIMIT: usize = 8 * 1024 * 1024;
-    /// One read beyond the limit where there is no looking without taking, and
-    /// so the most that such a pipe then keeps.
-    const SIZE_BEYOND_LIMIT: usize = 4 * 1024;
-
-    pub(super) fn new() -> Self {
-        Self {
-            buffer: vec![0; Self::SIZE].into_boxed_slice(),
-            kept: 0,
-        }
-    }
-
-    /// Bytes that pipes keep.
-    pub(super) fn kept(&self) -> usize {
-        self.kept
-    }
-
-    fn is_beyond_limit(&self) -> bool {
-        self.kept + Self::SIZE > Self::LIMIT
-    }
-}
+/// A channel that was filled with less than that is no gain over a copy.
+const LEAST_SPLICED: usize = 16 * 1024;
 
 /// What a pipe's source is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +52,9 @@ pub(super) struct Pipe {
     /// The sink may take bytes.
     writable: bool,
     stage: Stage,
-    kept: Vec<u8>,
-    /// How much of `kept` the sink has taken.
-    taken: usize,
+    /// How many full reads there were in a row; that many are enough.
+    full_reads: u8,
+    rest: Rest,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -140,8 +118,8 @@ impl Pipe {
             reads_to_the_end: kind == Kind::Unix,
             writable: false,
             stage: Stage::Open,
-            kept: Vec::new(),
-            taken: 0,
+            full_reads: 0,
+            rest: Rest::Nothing,
         }
     }
 
@@ -175,37 +153,35 @@ impl Pipe {
 
     /// Bytes of memory that it holds.
     pub(super) fn memory(&self) -> usize {
-        self.kept.capacity()
+        self.rest.memory()
     }
 
     /// Gives the memory back that it holds.
     pub(super) fn release(&mut self, scratch: &mut Scratch) {
-        scratch.kept -= self.kept.capacity();
-        self.kept = Vec::new();
-        self.taken = 0;
+        self.rest.release(scratch);
     }
 
     /// Moves what can be moved now, within one turn's budget, and shows what
-    /// the sink took. The end of the last pipe of a session closes the sink, so
-    /// it needs no word of its own.
+    /// the sink took, where somebody wants to see it. The end of the last pipe
+    /// of a session closes the sink, so it needs no word of its own.
     pub(super) fn pump(
         &mut self,
         source: BorrowedFd<'_>,
         sink: BorrowedFd<'_>,
         scratch: &mut Scratch,
         is_last: bool,
-        mut show: impl FnMut(&[u8]),
+        mut show: Option<Show<'_>>,
     ) -> Pumped {
         let mut pumped = Pumped::default();
         let mut read = 0;
         loop {
             if self
-                .send_kept(sink, scratch, &mut pumped, &mut show)
+                .send_rest(sink, scratch, &mut pumped, &mut show)
                 .is_err()
             {
                 self.fail(&mut pumped, scratch);
             }
-            if self.stage == Stage::Ending && self.kept.is_empty() {
+            if self.stage == Stage::Ending && self.rest.is_nothing() {
                 if !is_last {
                     // A sink that is gone already needs no end of stream.
                     let _ = socket::end_stream(sink);
@@ -219,7 +195,12 @@ impl Pipe {
                 pumped.has_more = true;
                 return pumped;
             }
-            match self.read_and_send(source, sink, scratch, &mut show) {
+            let channel = show.is_none().then(|| self.channel_from(scratch)).flatten();
+            let moved = match channel {
+                Some(channel) => self.fill(channel, source, scratch),
+                None => self.read_and_send(source, sink, scratch, &mut show),
+            };
+            match moved {
                 Ok(Moved { read: 0, .. }) => self.end(End::SourceClosed, &mut pumped),
                 Ok(moved) => {
                     read += moved.read;
@@ -240,7 +221,7 @@ impl Pipe {
         source: BorrowedFd<'_>,
         sink: BorrowedFd<'_>,
         scratch: &mut Scratch,
-        show: &mut impl FnMut(&[u8]),
+        show: &mut Option<Show<'_>>,
     ) -> Result<Moved, Failed> {
         let beyond_limit = scratch.is_beyond_limit();
         let leave_the_rest = beyond_limit && self.kind == Kind::Tcp;
@@ -261,20 +242,26 @@ impl Pipe {
         }
         // A short read means that there was no more.
         self.readable = length == size || self.reads_to_the_end;
+        self.full_reads = if length == Scratch::SIZE {
+            FULL_READS.min(self.full_reads + 1)
+        } else {
+            0
+        };
         let taken = match socket::write(sink, &room[..length]) {
             Ok(taken) => taken,
             Err(Errno::AGAIN) => 0,
             Err(_) => return Err(Failed::Sink),
         };
-        show(&room[..taken]);
+        if let Some(show) = show {
+            show(&room[..taken]);
+        }
         self.writable = taken == length;
         if leave_the_rest {
             // What is not taken is there to be read when the sink has room.
             self.readable |= taken < length;
             socket::discard(source, &mut room[..taken]).map_err(Failed::Source)?;
         } else if taken < length {
-            self.kept = room[taken..length].to_vec();
-            scratch.kept += self.kept.capacity();
+            self.rest = Rest::keep(&room[taken..length], &mut scratch.kept);
         }
         Ok(Moved {
             read: length,
@@ -282,22 +269,20 @@ impl Pipe {
         })
     }
 
-    fn send_kept(
+    fn send_rest(
         &mut self,
         sink: BorrowedFd<'_>,
         scratch: &mut Scratch,
         pumped: &mut Pumped,
-        show: &mut impl FnMut(&[u8]),
+        show: &mut Option<Show<'_>>,
     ) -> Result<(), Errno> {
-        while self.writable && !self.kept.is_empty() {
-            match socket::write(sink, &self.kept[self.taken..]) {
+        while self.writable && !self.rest.is_nothing() {
+            match self.rest.send(sink, show) {
                 Ok(length) => {
-                    show(&self.kept[self.taken..self.taken + length]);
                     pumped.bytes += length as u64;
                     pumped.count(1);
-                    self.taken += length;
-                    if self.taken == self.kept.len() {
-                        self.release(scratch);
+                    if self.rest.is_taken() {
+                        self.rest.release(scratch);
                     }
                 }
                 Err(Errno::AGAIN) => self.writable = false,
@@ -305,6 +290,33 @@ impl Pipe {
             }
         }
         Ok(())
+    }
+
+    /// A channel for what the source has, where that is a long stream. A byte
+    /// that was sent as urgent would stop it for good.
+    fn channel_from(&self, scratch: &mut Scratch) -> Option<Channel> {
+        let is_long = self.full_reads == FULL_READS && !self.reads_to_the_end;
+        is_long.then(|| scratch.channels.take()).flatten()
+    }
+
+    /// Reads once, into a channel.
+    fn fill(
+        &mut self,
+        mut channel: Channel,
+        source: BorrowedFd<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Moved, Failed> {
+        let filled = channel.fill(source);
+        if let Ok(read @ 1..) = filled {
+            if read < LEAST_SPLICED {
+                self.full_reads = 0;
+            }
+            self.rest = Rest::Spliced(channel);
+        } else {
+            scratch.channels.give_back(channel);
+        }
+        let read = filled.map_err(Failed::Source)?;
+        Ok(Moved { read, sent: 0 })
     }
 
     fn end(&mut self, end: End, pumped: &mut Pumped) {
@@ -325,11 +337,14 @@ mod tests {
     use std::net::{Shutdown, TcpListener, TcpStream};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use rustix::net::SendFlags;
 
     use super::*;
+
+    /// How long what must come may take.
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     /// A pipe with a stream at each end, and what the tests do with them.
     struct Bench {
@@ -356,7 +371,7 @@ mod tests {
                 sink,
                 reader,
                 pipe,
-                scratch: Scratch::new(),
+                scratch: Scratch::new(0),
             }
         }
 
@@ -366,7 +381,7 @@ mod tests {
                 self.sink.as_fd(),
                 &mut self.scratch,
                 false,
-                |_| {},
+                Some(&mut |_| {}),
             )
         }
 
@@ -482,7 +497,7 @@ mod tests {
     #[test]
     fn beyond_the_limit_nothing_is_kept_and_nothing_lost() {
         let (mut pipe, mut writer, source, sink, mut reader) = tcp_pipe();
-        let mut scratch = Scratch::new();
+        let mut scratch = Scratch::new(0);
         scratch.kept = Scratch::LIMIT;
         let data: Vec<u8> = (0..20_000_000_u32)
             .map(|number| (number % 251) as u8)
@@ -494,7 +509,13 @@ mod tests {
             }
             pipe.source_readable(false);
             pipe.sink_writable();
-            pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, false, |_| {});
+            pipe.pump(
+                source.as_fd(),
+                sink.as_fd(),
+                &mut scratch,
+                false,
+                Some(&mut |_| {}),
+            );
             assert_eq!(pipe.memory(), 0);
             // The error is `WouldBlock`: the stream is still open.
             let _ = reader.read_to_end(&mut received);
@@ -503,21 +524,162 @@ mod tests {
         assert_eq!(scratch.kept, Scratch::LIMIT);
     }
 
+    /// Pumps until the sink takes nothing more and bytes are left in the pipe.
+    fn fill_up(
+        pipe: &mut Pipe,
+        scratch: &mut Scratch,
+        writer: &mut TcpStream,
+        ends: [&TcpStream; 2],
+    ) -> usize {
+        let bytes = vec![7; 1024 * 1024];
+        let mut written = 0;
+        while pipe.rest.is_nothing() {
+            while let Ok(length @ 1..) = writer.write(&bytes) {
+                written += length;
+            }
+            // However little has come, it is part of a long stream.
+            pipe.full_reads = FULL_READS;
+            pipe.source_readable(false);
+            pipe.sink_writable();
+            pipe.pump(ends[0].as_fd(), ends[1].as_fd(), scratch, false, None);
+        }
+        written
+    }
+
+    #[test]
+    fn a_long_stream_goes_through_a_channel_whole_and_leaves_the_channel_to_others() {
+        let mut scratch = Scratch::new(1);
+        let (mut pipe, mut writer, source, sink, mut reader) = tcp_pipe();
+        let written = fill_up(&mut pipe, &mut scratch, &mut writer, [&source, &sink]);
+        assert!(matches!(pipe.rest, Rest::Spliced(_)));
+
+        // Somebody else copies meanwhile.
+        let (mut other, mut feeder, from, to, _end) = tcp_pipe();
+        fill_up(&mut other, &mut scratch, &mut feeder, [&from, &to]);
+        assert!(matches!(other.rest, Rest::Kept(_)));
+        other.release(&mut scratch);
+
+        writer.shutdown(Shutdown::Write).unwrap();
+        let mut received = Vec::new();
+        while !pipe.is_closed() {
+            // The error is `WouldBlock`: the stream is still open.
+            let _ = reader.read_to_end(&mut received);
+            pipe.source_readable(false);
+            pipe.sink_writable();
+            pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, false, None);
+        }
+        reader.set_nonblocking(false).unwrap();
+        reader.read_to_end(&mut received).unwrap();
+        assert_eq!(received.len(), written);
+        assert!(received.iter().all(|byte| *byte == 7));
+        assert!(scratch.channels.take().is_some_and(|free| free.is_empty()));
+    }
+
+    #[test]
+    fn full_reads_in_a_row_make_a_long_stream() {
+        let (mut pipe, mut writer, source, sink, mut reader) = tcp_pipe();
+        let mut scratch = Scratch::new(1);
+        writer.set_nonblocking(false).unwrap();
+        let feeding =
+            std::thread::spawn(move || while writer.write_all(&vec![1; 64 * 1024]).is_ok() {});
+        let mut room = vec![0; 1024 * 1024];
+        let deadline = Instant::now() + PATIENCE;
+        while pipe.full_reads < FULL_READS {
+            assert!(Instant::now() < deadline);
+            pipe.source_readable(false);
+            pipe.sink_writable();
+            pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, false, None);
+            // An error is `WouldBlock`.
+            let _ = reader.read(&mut room);
+        }
+        drop(source);
+        feeding.join().unwrap();
+    }
+
+    #[test]
+    fn what_somebody_reads_along_with_goes_through_no_channel() {
+        let (mut pipe, mut writer, source, sink, mut reader) = tcp_pipe();
+        let mut scratch = Scratch::new(1);
+        let (mut written, mut seen, mut room) = (0, 0, vec![0; 256 * 1024]);
+        while seen < 10_000_000 {
+            while let Ok(length @ 1..) = writer.write(&room) {
+                written += length;
+            }
+            pipe.source_readable(false);
+            pipe.sink_writable();
+            let mut show = |bytes: &[u8]| seen += bytes.len();
+            pipe.pump(
+                source.as_fd(),
+                sink.as_fd(),
+                &mut scratch,
+                false,
+                Some(&mut show),
+            );
+            assert!(!matches!(pipe.rest, Rest::Spliced(_)));
+            // An error is `WouldBlock`.
+            let _ = reader.read(&mut room);
+        }
+        assert!(seen <= written);
+    }
+
+    #[test]
+    fn a_session_that_ends_with_bytes_in_its_channel_leaves_the_next_one_an_empty_one() {
+        let (mut pipe, mut writer, source, sink, _reader) = tcp_pipe();
+        let mut scratch = Scratch::new(1);
+        fill_up(&mut pipe, &mut scratch, &mut writer, [&source, &sink]);
+        assert!(matches!(pipe.rest, Rest::Spliced(_)));
+        pipe.release(&mut scratch);
+        assert!(scratch.channels.take().is_some_and(|next| next.is_empty()));
+    }
+
+    #[test]
+    fn an_urgent_byte_in_a_long_stream_does_not_stop_it() {
+        let (mut pipe, mut writer, source, sink, mut reader) = tcp_pipe();
+        let mut scratch = Scratch::new(1);
+        let mut room = vec![0; 1024 * 1024];
+        let mut received = 0;
+        let written = fill_up(&mut pipe, &mut scratch, &mut writer, [&source, &sink]);
+        // A full socket takes no urgent byte, so some room is made first.
+        while rustix::net::send(&writer, b"!", SendFlags::OOB).is_err() {
+            pipe.source_readable(false);
+            pipe.sink_writable();
+            pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, false, None);
+            received += reader.read(&mut room).unwrap_or(0);
+        }
+        writer.set_nonblocking(false).unwrap();
+        let end = std::thread::spawn(move || writer.write_all(&vec![1; 500_000]).unwrap());
+        pipe.read_to_the_end();
+        let deadline = Instant::now() + PATIENCE;
+        while received < written + 500_000 {
+            assert!(Instant::now() < deadline, "{received} of {written}");
+            pipe.source_readable(false);
+            pipe.sink_writable();
+            pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, false, None);
+            received += reader.read(&mut room).unwrap_or(0);
+        }
+        end.join().unwrap();
+        assert_eq!(received, written + 500_000);
+    }
+
     #[test]
     fn what_stands_behind_an_urgent_byte_is_not_left_behind() {
         let (mut pipe, mut writer, source, sink, mut reader) = tcp_pipe();
-        let mut scratch = Scratch::new();
+        let mut scratch = Scratch::new(0);
         writer.write_all(b"abc").unwrap();
         rustix::net::send(&writer, b"!", SendFlags::OOB).unwrap();
         writer.write_all(b"def").unwrap();
         // One announcement for all of it, as the system gives it when they come together.
         pipe.source_readable(false);
         pipe.read_to_the_end();
-        pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, false, |_| {});
+        pipe.pump(
+            source.as_fd(),
+            sink.as_fd(),
+            &mut scratch,
+            false,
+            Some(&mut |_| {}),
+        );
         reader.set_nonblocking(false).unwrap();
-        reader
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
+        reader.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut received = [0; 6];
         reader.read_exact(&mut received).unwrap();
         assert_eq!(&received, b"abcdef");

@@ -8,12 +8,13 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::event::Event;
 
 use super::limits::Limits;
-use super::pipe::{End, Kind, Pipe, Scratch};
+use super::pipe::{End, Kind, Pipe};
+use super::rest::{Scratch, Show};
 use super::watch::Watch;
 use crate::protocol::{self, proxy};
 use crate::registry::{self, Admission, CloseReason, Lease, Passed, Server};
@@ -104,7 +105,6 @@ impl Session {
         kind: Kind,
         now: Instant,
     ) -> Self {
-        let idle = record.service().parameters.connection_timeout;
         let session = Self {
             record,
             client,
@@ -115,7 +115,7 @@ impl Session {
             watch: Watch::default(),
             ending: None,
             broken: false,
-            limits: Limits::new(idle, now),
+            limits: Limits::new(now),
             deadline: None,
             queued: false,
         };
@@ -177,19 +177,20 @@ impl Session {
             return Next::Wait;
         };
         let watch = &mut self.watch;
+        let watches = !watch.is_over();
         let is_last = self.server_to_client.is_closed();
         let (client, server) = (self.client.as_fd(), server.as_fd());
+        let mut see = |bytes: &[u8]| watch.observe(protocol::Side::Client, bytes);
+        let show = watches.then_some(&mut see as Show<'_>);
         let up = self
             .client_to_server
-            .pump(client, server, scratch, is_last, |bytes| {
-                watch.observe(protocol::Side::Client, bytes);
-            });
+            .pump(client, server, scratch, is_last, show);
         let is_last = self.client_to_server.is_closed();
+        let mut see = |bytes: &[u8]| watch.observe(protocol::Side::Server, bytes);
+        let show = watches.then_some(&mut see as Show<'_>);
         let down = self
             .server_to_client
-            .pump(server, client, scratch, is_last, |bytes| {
-                watch.observe(protocol::Side::Server, bytes);
-            });
+            .pump(server, client, scratch, is_last, show);
         let passed = Passed {
             from_client: up.bytes,
             to_client: down.bytes,
@@ -232,9 +233,14 @@ impl Session {
         }
     }
 
+    /// How long nothing may pass.
+    fn idle_limit(&self) -> Duration {
+        self.record.service().parameters.connection_timeout
+    }
+
     /// When one of its limits is reached, if nothing passes until then.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.limits.due()
+        self.limits.due(self.idle_limit())
     }
 
     /// Why it is over already, where only the rest is on its way: a side has
@@ -270,7 +276,7 @@ impl Session {
             // Where it fails, the connection is over, which shows soon enough.
             let _ = socket::keep_alive(socket);
         }
-        self.limits.overdue(now)
+        self.limits.overdue(self.idle_limit(), now)
     }
 
     /// Gives back what it holds of the memory that all sessions share.

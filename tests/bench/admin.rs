@@ -14,11 +14,6 @@ const ROUNDS: usize = 5;
 /// How many sessions the list has that is fetched.
 const SESSIONS: usize = 1000;
 
-pub fn measure(report: &mut Report) {
-    one_session(report);
-    list(report);
-}
-
 /// Processor time of one request in µs, and requests a second.
 fn ask(peer: &Peer, target: &str, clients: usize, time: &str) -> (f64, f64) {
     let before = peer.child.cpu_with_ended_threads();
@@ -41,7 +36,7 @@ fn ask(peer: &Peer, target: &str, clients: usize, time: &str) -> (f64, f64) {
     (cpu.as_secs_f64() * 1e6 / requests, rate)
 }
 
-fn one_session(report: &mut Report) {
+pub fn one_session(report: &mut Report) {
     let server = load::answerer();
     let ours = sessiond(server, false);
     let _client = TcpStream::connect(ours.address).unwrap();
@@ -90,7 +85,7 @@ fn one_session(report: &mut Report) {
     }
 }
 
-fn list(report: &mut Report) {
+pub fn list(report: &mut Report) {
     let server = load::answerer();
     let ours = sessiond(server, false);
     let connect = |_| TcpStream::connect(ours.address).unwrap();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::net::{RecvFlags, recv};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// A request, and the answer to it.
 const REQUEST: usize = 100;
@@ -18,14 +19,27 @@ const ANSWER: usize = 200;
 /// How much of a bulk transfer is written at a time.
 const BULK: usize = 1024 * 1024;
 
-/// Keeps this process off the first processor, where a measured one is alone.
-pub fn leave_the_first_processor() {
-    use rustix::thread::{CpuSet, sched_setaffinity};
-    let mut others = CpuSet::new();
-    let count = thread::available_parallelism().map_or(1, usize::from);
-    if count > 1 {
-        (1..count).for_each(|cpu| others.set(cpu));
-        sched_setaffinity(None, &others).unwrap();
+/// Keeps this thread, and those that it starts, off the first processor, where
+/// a measured process is alone; until this is dropped.
+pub struct Elsewhere {
+    before: CpuSet,
+}
+
+impl Elsewhere {
+    pub fn go() -> Self {
+        let before = sched_getaffinity(None).unwrap();
+        let mut others = before;
+        others.unset(0);
+        if others.count() > 0 {
+            sched_setaffinity(None, &others).unwrap();
+        }
+        Self { before }
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        sched_setaffinity(None, &self.before).unwrap();
     }
 }
 

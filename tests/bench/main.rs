@@ -27,10 +27,17 @@ use std::process::ExitCode;
 type Measure = fn(&mut report::Report);
 
 /// What `make bench` measures, in the order of the report.
-const GROUPS: [(&str, Measure); 3] = [
-    ("relay", relay::measure),
-    ("admin", admin::measure),
-    ("table", table::measure),
+const GROUPS: [(&str, Measure); 10] = [
+    ("exchange", relay::exchanges),
+    ("short", relay::short_sessions),
+    ("bulk", relay::bulk),
+    ("latency", relay::latency),
+    ("memory", relay::memory),
+    ("start", relay::start),
+    ("session", admin::one_session),
+    ("list", admin::list),
+    ("lists", table::lists),
+    ("table", table::open_and_close),
 ];
 
 fn main() -> ExitCode {

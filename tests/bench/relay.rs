@@ -5,11 +5,17 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::child::until;
-use super::load::{self, Done, Exchange};
+use super::load::{self, Done, Elsewhere, Exchange};
 use super::peers::{self, Peer, Splice, haproxy, sessiond, static_program};
 use super::report::{Mark, Report, median};
 
 const ROUNDS: usize = 5;
+
+/// How much a bulk transfer moves, over all its connections.
+const BULK_BYTES: u64 = 4_000_000_000;
+
+/// How many idle sessions are weighed.
+const IDLE_SESSIONS: usize = 2000;
 
 /// What one side has come to in each round.
 #[derive(Default)]
@@ -30,18 +36,9 @@ impl Figures {
     }
 }
 
-pub fn measure(report: &mut Report) {
-    load::leave_the_first_processor();
+pub fn exchanges(report: &mut Report) {
+    let _elsewhere = Elsewhere::go();
     let answerer = load::answerer();
-    exchanges(report, answerer);
-    short_sessions(report, answerer);
-    bulk(report, load::source());
-    latency(report, answerer);
-    memory(report, answerer);
-    start(report, answerer);
-}
-
-fn exchanges(report: &mut Report, answerer: SocketAddr) {
     for (count, mark) in [(1, 0.9), (8, 0.8), (64, 0.8), (1000, 0.8)] {
         let (mut ours, mut theirs) = (Figures::default(), Figures::default());
         let peers = [
@@ -95,7 +92,9 @@ fn exchanges(report: &mut Report, answerer: SocketAddr) {
     }
 }
 
-fn short_sessions(report: &mut Report, answerer: SocketAddr) {
+pub fn short_sessions(report: &mut Report) {
+    let _elsewhere = Elsewhere::go();
+    let answerer = load::answerer();
     let (mut ours, mut theirs) = (Figures::default(), Figures::default());
     let peers = [
         sessiond(answerer, true),
@@ -136,8 +135,9 @@ fn short_sessions(report: &mut Report, answerer: SocketAddr) {
     report.figure(&what, "", calls, Mark::AtMost(15.0));
 }
 
-fn bulk(report: &mut Report, source: SocketAddr) {
-    const BYTES: u64 = 4_000_000_000;
+pub fn bulk(report: &mut Report) {
+    let _elsewhere = Elsewhere::go();
+    let source = load::source();
     for readers in [1, 8] {
         let mut figures = [Figures::default(), Figures::default(), Figures::default()];
         let peers = [
@@ -147,7 +147,7 @@ fn bulk(report: &mut Report, source: SocketAddr) {
         ];
         for _ in 0..ROUNDS {
             for (peer, figures) in peers.iter().zip(&mut figures) {
-                figures.take(peer, || load::bulk(peer.address, readers, BYTES));
+                figures.take(peer, || load::bulk(peer.address, readers, BULK_BYTES));
             }
         }
         let [ours, auto, both] = figures;
@@ -164,7 +164,8 @@ fn bulk(report: &mut Report, source: SocketAddr) {
 }
 
 /// How long others wait while long lists are fetched.
-fn latency(report: &mut Report, answerer: SocketAddr) {
+pub fn latency(report: &mut Report) {
+    let answerer = load::answerer();
     let peer = sessiond(answerer, false);
     let connect = |_| TcpStream::connect(peer.address).unwrap();
     let _idle: Vec<TcpStream> = (0..5000).map(connect).collect();
@@ -219,8 +220,8 @@ fn fetch_list(admin: SocketAddr) {
 }
 
 /// What a process holds at rest, and for each idle session.
-fn memory(report: &mut Report, answerer: SocketAddr) {
-    const SESSIONS: usize = 2000;
+pub fn memory(report: &mut Report) {
+    let answerer = load::answerer();
     let Some(program) = static_program() else {
         return;
     };
@@ -233,16 +234,16 @@ fn memory(report: &mut Report, answerer: SocketAddr) {
         Mark::AtMost(1536.0),
     );
     let connect = |_| TcpStream::connect(peer.address).unwrap();
-    let _idle: Vec<TcpStream> = (0..SESSIONS).map(connect).collect();
+    let _idle: Vec<TcpStream> = (0..IDLE_SESSIONS).map(connect).collect();
     let target = "/v1/services/service";
     until("all sessions", || {
         let answer = get(peer.admin, target);
         answer
-            .contains(&format!("\"connections\":{SESSIONS},"))
+            .contains(&format!("\"connections\":{IDLE_SESSIONS},"))
             .then_some(())
     });
     let grown = peer.child.memory("VmRSS") - idle;
-    let each = grown as f64 * 1024.0 / SESSIONS as f64;
+    let each = grown as f64 * 1024.0 / IDLE_SESSIONS as f64;
     report.figure(
         "memory of an idle session, static",
         "bytes",
@@ -262,7 +263,8 @@ pub fn get(address: SocketAddr, target: &str) -> String {
 }
 
 /// From the start of a process to the first answer through it.
-fn start(report: &mut Report, answerer: SocketAddr) {
+pub fn start(report: &mut Report) {
+    let answerer = load::answerer();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let program = static_program();
     let program = program

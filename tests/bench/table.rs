@@ -20,8 +20,7 @@ pub const OPEN_AND_CLOSE: &str = "--open-and-close";
 
 const ROUNDS: usize = 5;
 
-pub fn measure(report: &mut Report) {
-    lists(report);
+pub fn open_and_close(report: &mut Report) {
     for line in own(&[OPEN_AND_CLOSE]).lines() {
         let (count, ratio) = line.split_once(' ').unwrap();
         let what = format!("open and close in the table beside {count} others, beside 1");
@@ -73,7 +72,7 @@ pub fn run_library(count: &str) {
     }
 }
 
-fn lists(report: &mut Report) {
+pub fn lists(report: &mut Report) {
     let counts = [1_000, 10_000, 100_000, 1_000_000];
     let mut first = 0.0;
     for count in counts {

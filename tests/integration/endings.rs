@@ -133,12 +133,18 @@ fn no_server_and_the_end_of_the_program_are_reasons_too() {
 /// Sends until the relay is left with bytes that the client does not take.
 fn fill(running: &Running, server: &mut TcpStream) {
     let session = running.registry.sessions.snapshot().pop().unwrap();
-    let memory = || session.client().unwrap().memory();
-    let empty = memory();
+    let passed = || session.client().unwrap().traffic().to_clients();
     until("a relay with bytes in hand", || {
         while server.write(&[7; 16384]).is_ok() {}
-        // They may be few: what is left of one read.
-        (memory() > empty).then_some(())
+        let before = passed();
+        // A command is followed after all that has come before it.
+        let nothing = Command::Kill {
+            sessions: Vec::new(),
+            at: Instant::now(),
+        };
+        running.registry.commands.ask(nothing).unwrap();
+        let is_full = server.write(&[7; 16384]).is_err();
+        (is_full && passed() == before && before > 0).then_some(())
     });
 }
 

@@ -14,6 +14,10 @@ use crate::support::{Daemon, until};
 /// time; a leak of 100 bytes a session would be more than this.
 const MEMORY: u64 = 2 * 1024;
 
+/// How many ends of pipes more there may be at the end. Those through which long
+/// streams have gone stay for the next ones: 16 at most.
+const PIPES: usize = 2 * 16;
+
 /// The longest that an honest admin client may wait for an answer, on two
 /// processors that a thousand threads of the test share.
 const WAIT: Duration = Duration::from_secs(5);
@@ -90,7 +94,9 @@ pub struct Rest {
     when: String,
     sessions_ever: u64,
     table: u64,
+    /// Without those of pipes.
     descriptors: usize,
+    pipes: usize,
     threads: usize,
     memory: u64,
 }
@@ -116,13 +122,16 @@ impl Rest {
         );
         let table = daemon.get("/v1/sessions").elements("/data").len() as u64;
         let metrics = Metrics::of(daemon);
-        let staying = metrics.number(STAYING);
+        let (staying, pipes) = (metrics.number(STAYING), daemon.process.pipes());
         Self {
             when: when.to_owned(),
             sessions_ever: metrics.sum("sessiond_sessions_opened_total"),
             table: table - staying,
             // The client that stays has two.
-            descriptors: daemon.descriptors_at_rest() - 2 * usize::try_from(staying).unwrap(),
+            descriptors: daemon.descriptors_at_rest()
+                - pipes
+                - 2 * usize::try_from(staying).unwrap(),
+            pipes,
             threads: daemon.process.threads().len(),
             memory: daemon.process.status("VmRSS"),
         }
@@ -132,8 +141,8 @@ impl Rest {
 /// What there was to see each time, as a table.
 pub fn table(rests: &[Rest]) -> String {
     let mut text = format!(
-        "{:<20} {:>9} {:>6} {:>12} {:>8} {:>11}\n",
-        "at rest", "sessions", "table", "descriptors", "threads", "memory KiB"
+        "{:<20} {:>9} {:>6} {:>12} {:>6} {:>8} {:>11}\n",
+        "at rest", "sessions", "table", "descriptors", "pipes", "threads", "memory KiB"
     );
     for rest in rests {
         let Rest {
@@ -141,12 +150,13 @@ pub fn table(rests: &[Rest]) -> String {
             sessions_ever,
             table,
             descriptors,
+            pipes,
             threads,
             memory,
         } = rest;
         writeln!(
             text,
-            "{when:<20} {sessions_ever:>9} {table:>6} {descriptors:>12} {threads:>8} {memory:>11}"
+            "{when:<20} {sessions_ever:>9} {table:>6} {descriptors:>12} {pipes:>6} {threads:>8} {memory:>11}"
         )
         .unwrap();
     }
@@ -169,6 +179,7 @@ pub fn check(rests: &[Rest]) {
             "descriptors, {}",
             rest.when
         );
+        assert!(rest.pipes <= first.pipes + PIPES, "pipes, {}", rest.when);
         assert!(rest.threads <= first.threads, "threads, {}", rest.when);
     }
     assert!(

@@ -144,6 +144,14 @@ impl Process {
             .count()
     }
 
+    /// How many of them are ends of pipes.
+    pub fn pipes(&self) -> usize {
+        let all = std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap();
+        let targets = all.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        let is_pipe = |target: &std::path::PathBuf| target.to_string_lossy().starts_with("pipe:");
+        targets.filter(is_pipe).count()
+    }
+
     /// The number that its next descriptor will have.
     pub fn lowest_free_descriptor(&self) -> u64 {
         let is_open = |number: &u64| {
