@@ -14,6 +14,7 @@ mod documents;
 mod door;
 mod endings;
 mod events;
+mod exposition;
 mod health;
 mod history;
 mod hosts;

@@ -43,7 +43,8 @@ fn field(status: &str, name: &str) -> Option<usize> {
     value.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// How many descriptors are open. Linux tells it as the size of their directory
+/// How many descriptors are open, or set aside for a call that waits for a
+/// connection: as many as count for the limit. Linux tells it as the size of their directory
 /// since 6.2; before, each has to be counted, which takes a tenth of a second
 /// with 100,000 sessions.
 fn descriptors() -> Option<usize> {
