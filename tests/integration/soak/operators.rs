@@ -3,7 +3,7 @@
 //! The door may show anybody out when others come, so a connection that ends is
 //! nothing special to them. What they are answered must be something they can be.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -147,7 +147,7 @@ fn ask(daemon: &Daemon, random: &mut Random) -> io::Result<()> {
             return follow(stream, random);
         }
         // Whoever waits may have to leave for others.
-        if stream.fill_buf_is_empty()? {
+        if stream.fill_buf()?.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let answer = Answer::read(&mut stream, method != "GET");
@@ -176,17 +176,6 @@ fn follow(mut stream: BufReader<TcpStream>, random: &mut Random) -> io::Result<(
         }
     }
     Ok(())
-}
-
-trait FillBuf {
-    /// Whether there is nothing more to come.
-    fn fill_buf_is_empty(&mut self) -> io::Result<bool>;
-}
-
-impl<T: Read> FillBuf for BufReader<T> {
-    fn fill_buf_is_empty(&mut self) -> io::Result<bool> {
-        Ok(io::BufRead::fill_buf(self)?.is_empty())
-    }
 }
 
 type Harm = fn(&mut TcpStream, &mut Random) -> io::Result<()>;
