@@ -1,6 +1,6 @@
 # What the tests need beside Rust: a command, and the Debian package that has it.
 PROGRAMS = mariadbd:mariadb-server mariadb:mariadb-client postgres:postgresql psql:postgresql-client \
-	openssl:openssl curl:curl
+	openssl:openssl curl:curl prometheus:prometheus promtool:prometheus
 
 # What `make static` builds for: x86_64-unknown-linux-musl, or another one whose
 # C library is linked into the binary.
@@ -18,7 +18,7 @@ STATIC_FLAGS = -C linker=rust-lld -C link-arg=-O2 -C link-arg=--icf=all \
 STD ?= prebuilt
 SMALL_STD = -Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size
 
-.PHONY: run test check bench static programs
+.PHONY: run test check bench static soak programs
 
 run:
 	cargo run --release --locked -- --config src/config/example.cnf
@@ -44,6 +44,11 @@ static:
 		RUSTFLAGS="$(STATIC_FLAGS)" cargo build --locked --profile static --target $(TARGET) \
 		$(if $(filter small,$(STD)),$(SMALL_STD))
 	@ls -l target/$(TARGET)/static/sessiond
+
+# Two minutes of everything at once, or SOAK_SECONDS of them; see tests/integration/soak.
+soak: programs
+	cargo test --locked --test integration -- --ignored --exact --nocapture \
+		soak::nothing_is_left_of_two_minutes_of_everything
 
 programs:
 	@sh tests/programs.sh $(PROGRAMS)

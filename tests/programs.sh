@@ -4,7 +4,7 @@
 # directory of its own.
 set -eu
 
-from_pypi="schemathesis==4.32.5 PyMySQL==1.1.2"
+from_pypi="schemathesis==4.32.5 PyMySQL==1.1.2 prometheus-client==0.23.1"
 python=target/python
 
 missing=

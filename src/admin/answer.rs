@@ -76,7 +76,8 @@ fn read(
     let answer = move |context: &Context, validators: Validators| {
         // What is shown must not be older than what the client is told of its age.
         let found = context.find(&again)?;
-        let reply = context.render(found, query, View::new(links, Instant::now()));
+        let view = View::new(links, Instant::now());
+        let reply = context.render(found, query, view, media_type);
         Ok(reply.of(media_type, validators))
     };
     let Some(wait) = wait.filter(|_| !found.is_over()) else {

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::access::Peer;
 use super::reply::Framing;
+use super::statistics::{Method, Statistics};
 use crate::lock::lock;
 use crate::socket;
 
@@ -28,6 +29,7 @@ pub(super) struct ClientNumber(pub(super) u64);
 pub(super) struct Clients {
     by_number: Mutex<HashMap<ClientNumber, Arc<Client>>>,
     bell: Arc<Bell>,
+    statistics: Arc<Statistics>,
 }
 
 /// How another thread tells the door that a client needs it.
@@ -57,7 +59,7 @@ impl Bell {
 }
 
 impl Clients {
-    pub(super) fn new(waker: Waker) -> Self {
+    pub(super) fn new(waker: Waker, at_most: usize) -> Self {
         let bell = Bell {
             waker,
             rung_for: Mutex::default(),
@@ -65,11 +67,16 @@ impl Clients {
         Self {
             by_number: Mutex::default(),
             bell: Arc::new(bell),
+            statistics: Arc::new(Statistics::new(at_most)),
         }
     }
 
     pub(super) fn bell(&self) -> Arc<Bell> {
         Arc::clone(&self.bell)
+    }
+
+    pub(super) fn statistics(&self) -> Arc<Statistics> {
+        Arc::clone(&self.statistics)
     }
 
     /// Takes a client in, which the door has at a slot.
@@ -90,6 +97,7 @@ impl Clients {
             blocked: false,
             bell_wanted: false,
             last: now,
+            asked: None,
         };
         let bell = Arc::clone(&self.bell);
         let client = Arc::new(Client {
@@ -98,8 +106,10 @@ impl Clients {
             peer,
             socket,
             bell,
+            statistics: Arc::clone(&self.statistics),
             progress: Mutex::new(progress),
         });
+        self.statistics.count_connection();
         lock(&self.by_number).insert(number, Arc::clone(&client));
         client
     }
@@ -109,7 +119,9 @@ impl Clients {
     }
 
     pub(super) fn remove(&self, number: ClientNumber) {
-        lock(&self.by_number).remove(&number);
+        if lock(&self.by_number).remove(&number).is_some() {
+            self.statistics.count_end_of_connection();
+        }
     }
 }
 
@@ -121,6 +133,7 @@ pub(super) struct Client {
     slot: usize,
     socket: OwnedFd,
     bell: Arc<Bell>,
+    statistics: Arc<Statistics>,
     progress: Mutex<Progress>,
 }
 
@@ -158,6 +171,8 @@ struct Progress {
     bell_wanted: bool,
     /// When it last moved on.
     last: Instant,
+    /// When it had been asked whole; `None` where it says nothing how long that is ago.
+    asked: Option<Instant>,
 }
 
 /// Where a client stands.
@@ -207,6 +222,7 @@ impl Client {
         progress.framing = framing;
         progress.bell_wanted = !keep_alive;
         progress.last = now;
+        progress.asked = Some(now);
     }
 
     /// Whether another request may follow the one that is being answered.
@@ -224,6 +240,18 @@ impl Client {
         let mut progress = lock(&self.progress);
         progress.keep_alive = false;
         progress.bell_wanted = true;
+    }
+
+    /// Counts an answer that is about to be sent, and how long it took.
+    pub(super) fn count_answer(&self, method: Method, status: u16, now: Instant) {
+        let asked = lock(&self.progress).asked.take();
+        let took = asked.map(|asked| now.saturating_duration_since(asked));
+        self.statistics.count_answer(method, status, took);
+    }
+
+    /// How long its answer takes says nothing about this server.
+    pub(super) fn stop_clock(&self) {
+        lock(&self.progress).asked = None;
     }
 
     /// Sends an answer, as far as the socket takes it now.
@@ -278,6 +306,7 @@ impl Client {
             return;
         }
         progress.stage = if waits {
+            progress.asked = None;
             // The client may have given up already.
             self.bell.ring(self.slot);
             Stage::Waiting

@@ -21,6 +21,7 @@ mod precondition;
 pub mod refusal;
 mod reply;
 mod route;
+mod statistics;
 mod stream;
 
 use std::fmt;
@@ -47,6 +48,7 @@ use handlers::{Context, Followers};
 use hosts::Hosts;
 use refusal::Refusal;
 use reply::{Body, Reply, Work};
+use statistics::Method;
 use stream::{Ending, Place, Stream, Threads, stand_back};
 
 /// An admin server that listens, and does not answer yet.
@@ -155,7 +157,8 @@ impl Admin {
 
     /// Answers from now on, on two threads: the door's and the loop's.
     pub fn start(self) -> Result<Running, StartError> {
-        let context = Arc::new(Context::new(Arc::clone(&self.registry)));
+        let statistics = self.door.clients().statistics();
+        let context = Arc::new(Context::new(Arc::clone(&self.registry), statistics));
         let (hosts, followers) = (context.hosts.clone(), Arc::clone(&context.followers));
         self.start_with(
             move |access, asked| answer(access, asked, &context),
@@ -304,16 +307,16 @@ fn respond(
         // A panic must not take the loop with it; the log has it already.
         let reply = catch_unwind(AssertUnwindSafe(|| answer(&asked)));
         let reply = reply.unwrap_or_else(|_| Reply::refuse(&Refusal::Internal, Layout::Compact));
-        let head_alone = request.method().as_str() == "HEAD";
-        send_or_defer(reply, client, head_alone, threads);
+        let method = Method::parse(request.method().as_str());
+        send_or_defer(reply, client, method, threads);
     }
     drop(request.into_writer());
 }
 
 /// Sends an answer, or finds out on a thread of its own what it is.
-fn send_or_defer(mut reply: Reply, client: Arc<Client>, head_alone: bool, threads: &Threads) {
+fn send_or_defer(mut reply: Reply, client: Arc<Client>, method: Method, threads: &Threads) {
     let Some(work) = reply.take_work() else {
-        return send(reply, client, head_alone, threads, None);
+        return send(reply, client, method, threads, None);
     };
     client.defer(reply.waits());
     let (waiting, place, others) = (Arc::clone(&client), reply.take_place(), threads.clone());
@@ -322,7 +325,7 @@ fn send_or_defer(mut reply: Reply, client: Arc<Client>, head_alone: bool, thread
         stand_back();
         let reply = find_out(work, &waiting);
         if waiting.end_deferral(Instant::now()) {
-            send(reply, waiting, head_alone, &others, place);
+            send(reply, waiting, method, &others, place);
         }
         drop(deferral);
     });
@@ -330,7 +333,7 @@ fn send_or_defer(mut reply: Reply, client: Arc<Client>, head_alone: bool, thread
         log::error!("cannot start a thread for an answer that has to wait: {cause}");
         if client.end_deferral(Instant::now()) {
             let refused = Reply::refuse(&Refusal::Internal, Layout::Compact);
-            send(refused, client, head_alone, threads, None);
+            send(refused, client, method, threads, None);
         }
     }
 }
@@ -352,7 +355,7 @@ fn find_out(mut work: Work, client: &Client) -> Reply {
 fn send(
     mut reply: Reply,
     client: Arc<Client>,
-    head_alone: bool,
+    method: Method,
     threads: &Threads,
     own_place: Option<Place>,
 ) {
@@ -361,12 +364,14 @@ fn send(
     if reply.needs_close(framing) || reply.is_unauthorized() {
         client.close_after_answer();
     }
-    let place = reply.take_place();
-    let endless = reply.is_endless();
+    let (place, status, endless) = (reply.take_place(), reply.status(), reply.is_endless());
     let (mut head, body) = reply.into_parts(SystemTime::now(), client.keeps_alive(), framing);
     let now = Instant::now();
+    if endless {
+        client.stop_clock();
+    }
     match body {
-        Body::Begun(begin, rest) if !head_alone => {
+        Body::Begun(begin, rest) if method != Method::Head => {
             let stream = Stream {
                 head,
                 begin,
@@ -374,25 +379,29 @@ fn send(
                 framing,
             };
             if let Some(own) = own_place {
+                client.count_answer(method, status, now);
                 client.begin_stream(endless, now);
                 stream.send(Ending::new(client, own));
             } else if let Some(place) = place.or_else(|| threads.streams.place()) {
+                client.count_answer(method, status, now);
                 client.begin_stream(endless, now);
                 stream.start(client, place);
             } else {
                 let busy = Reply::refuse(&Refusal::Busy(TOO_MANY), Layout::Compact);
+                client.count_answer(method, busy.status(), now);
                 let bytes = busy.into_bytes(SystemTime::now(), client.keeps_alive());
                 client.answer(bytes, now);
             }
         }
-        Body::Whole(document) if !head_alone => {
-            head.push_str(&document);
+        body => {
+            if let Body::Whole(document) = body
+                && method != Method::Head
+            {
+                head.push_str(&document);
+            }
             // The place is free before the client knows, who may ask again at once.
             drop(own_place);
-            client.answer(head.into_bytes(), now);
-        }
-        _ => {
-            drop(own_place);
+            client.count_answer(method, status, now);
             client.answer(head.into_bytes(), now);
         }
     }

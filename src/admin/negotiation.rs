@@ -10,10 +10,15 @@ pub(super) enum MediaType {
     Json,
     /// `application/x-ndjson`: a line of JSON each.
     Lines,
+    /// Prometheus' own text format, 0.0.4.
+    Metrics,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
 }
 
 const JSON_API: &str = "application/vnd.api+json";
 const JSON: &str = "application/json";
+const OPEN_METRICS: &str = "application/openmetrics-text";
 
 impl MediaType {
     pub(super) fn as_str(self) -> &'static str {
@@ -21,6 +26,34 @@ impl MediaType {
             Self::JsonApi => JSON_API,
             Self::Json => JSON,
             Self::Lines => "application/x-ndjson",
+            Self::Metrics => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// Whether it is a form of metrics.
+    pub(super) fn is_of_metrics(self) -> bool {
+        matches!(self, Self::Metrics | Self::OpenMetrics)
+    }
+
+    /// The form of metrics for an `Accept` header: OpenMetrics where the client
+    /// names that, and wants it no less than plain text. Otherwise the form that
+    /// everybody reads, whatever is accepted, as all that export metrics do.
+    pub(super) fn of_metrics(accept: Option<&str>) -> Self {
+        let ranges = split(accept.unwrap_or_default(), ',').map(Range::parse);
+        let (mut open_metrics, mut plain) = (0, None);
+        for range in ranges {
+            let is = |name: &str| range.name.eq_ignore_ascii_case(name);
+            if is(OPEN_METRICS) && matches!(range.version, None | Some("1.0.0")) {
+                open_metrics = range.weight.max(open_metrics);
+            } else if is("text/plain") {
+                plain = Some(range.weight).max(plain);
+            }
+        }
+        if open_metrics > 0 && Some(open_metrics) >= plain {
+            Self::OpenMetrics
+        } else {
+            Self::Metrics
         }
     }
 
@@ -39,29 +72,30 @@ impl MediaType {
         let (json_api, json) = (of(JSON_API), of(JSON));
         if json_api
             .iter()
-            .any(|range| range.is_wanted && range.is_plain)
+            .any(|range| range.is_wanted() && range.is_plain)
         {
             return Some(Self::JsonApi);
         }
         // Who asks for it with parameters that nobody knows wants nothing else.
-        if json_api.iter().any(|range| range.is_wanted) {
+        if json_api.iter().any(|range| range.is_wanted()) {
             return None;
         }
-        if json.iter().any(|range| range.is_wanted) {
+        if json.iter().any(|range| range.is_wanted()) {
             return Some(Self::Json);
         }
         let mut wildcards = of("*/*").into_iter().chain(of("application/*"));
-        (json_api.is_empty() && wildcards.any(|range| range.is_wanted)).then_some(Self::JsonApi)
+        (json_api.is_empty() && wildcards.any(Range::is_wanted)).then_some(Self::JsonApi)
     }
 }
 
 /// One of the media ranges.
 struct Range<'a> {
     name: &'a str,
-    /// Its weight is not 0.
-    is_wanted: bool,
+    /// How much it is wanted, in thousandths.
+    weight: u16,
     /// It has no parameter but `profile`: of extensions, `ext`, we have none.
     is_plain: bool,
+    version: Option<&'a str>,
 }
 
 impl<'a> Range<'a> {
@@ -69,26 +103,48 @@ impl<'a> Range<'a> {
         let mut parts = split(text, ';');
         let mut range = Self {
             name: parts.next().unwrap_or_default(),
-            is_wanted: true,
+            weight: 1000,
             is_plain: true,
+            version: None,
         };
         for parameter in parts {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             match name.trim().to_ascii_lowercase().as_str() {
                 // What follows the weight is no parameter of the media type.
                 "q" => {
-                    range.is_wanted = value
-                        .trim()
-                        .bytes()
-                        .any(|byte| (b'1'..=b'9').contains(&byte));
+                    range.weight = weight(value.trim());
                     break;
                 }
                 "profile" => {}
+                "version" => {
+                    range.version = Some(value.trim().trim_matches('"'));
+                    range.is_plain = false;
+                }
                 _ => range.is_plain = false,
             }
         }
         range
     }
+
+    fn is_wanted(&self) -> bool {
+        self.weight > 0
+    }
+}
+
+/// A weight (RFC 9110, section 12.4.2) in thousandths. What is more than one, and
+/// so none, counts as one.
+fn weight(value: &str) -> u16 {
+    let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
+    if whole
+        .bytes()
+        .any(|byte| byte.is_ascii_digit() && byte != b'0')
+    {
+        return 1000;
+    }
+    let digits = fraction.bytes().chain(*b"000").take(3);
+    digits.fold(0, |sum, digit| {
+        10 * sum + u16::from(digit.saturating_sub(b'0').min(9))
+    })
 }
 
 /// Splits at a character that is not in quotes.
@@ -146,6 +202,48 @@ mod tests {
             (",;=", None),
         ] {
             assert_eq!(MediaType::for_accept(Some(accept)), expected, "{accept}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_open_where_the_client_names_that_and_wants_it_no_less() {
+        let (text, open) = (MediaType::Metrics, MediaType::OpenMetrics);
+        assert_eq!(MediaType::of_metrics(None), text);
+        for (accept, expected) in [
+            // Prometheus 2.42 and 3.1.
+            (
+                "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                 text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                open,
+            ),
+            (
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
+                 text/plain;version=0.0.4;q=0.2,/;q=0.1",
+                open,
+            ),
+            ("application/openmetrics-text", open),
+            ("APPLICATION/OpenMetrics-Text; version=\"1.0.0\"", open),
+            ("application/openmetrics-text;q=0.001", open),
+            ("application/openmetrics-text;q=0.5, text/plain;q=0.5", open),
+            (
+                "application/openmetrics-text;q=0.5, text/plain;q=0.51",
+                text,
+            ),
+            ("application/openmetrics-text;q=0.9, text/plain", text),
+            ("application/openmetrics-text;q=0.5, */*", open),
+            ("application/openmetrics-text;version=0.0.1", text),
+            ("application/openmetrics-text;version=2.0.0", text),
+            ("application/openmetrics-text;q=0", text),
+            ("application/openmetrics-text;q=0.0, text/plain;q=0", text),
+            ("text/plain;version=0.0.4", text),
+            ("*/*", text),
+            ("application/json", text),
+            ("application/vnd.google.protobuf;encoding=delimited", text),
+            ("", text),
+            (",;=", text),
+        ] {
+            assert_eq!(MediaType::of_metrics(Some(accept)), expected, "{accept}");
         }
     }
 }

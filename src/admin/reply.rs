@@ -170,8 +170,8 @@ impl Reply {
     pub(super) fn of(self, media_type: MediaType, validators: Validators) -> Self {
         self.then(move |reply| Self {
             media_type,
-            // What never ends is never the same again.
-            validators: (!reply.endless).then_some(validators),
+            // What never ends, or is all clocks and counters, is never the same again.
+            validators: (!reply.endless && !media_type.is_of_metrics()).then_some(validators),
             ..reply
         })
     }
@@ -252,6 +252,8 @@ impl Reply {
                 "Vary: Accept\r\nETag: {}\r\nLast-Modified: {modified}\r\n",
                 validators.tag
             );
+        } else if self.media_type.is_of_metrics() {
+            head.push_str("Vary: Accept\r\n");
         }
         match self.body {
             Body::Whole(_) => {
@@ -282,6 +284,11 @@ impl Reply {
             head.push_str(&document);
         }
         head.into_bytes()
+    }
+
+    /// Its status code.
+    pub(super) fn status(&self) -> u16 {
+        self.status.0
     }
 
     /// Whether it refuses a login.

@@ -10,6 +10,8 @@ pub(super) enum Route {
     Root,
     /// `/v1/openapi.json`.
     OpenApi,
+    /// `/metrics`.
+    Metrics,
     /// `/v1/sessions` and the like.
     Collection(Kind),
     /// `/v1/sessions/:id` and the like, with the id as it was given.
@@ -84,6 +86,7 @@ impl Route {
         let found = match segments[..] {
             ["" | "v1"] => Some(Self::Root),
             ["v1", "openapi.json"] => Some(Self::OpenApi),
+            ["metrics"] => Some(Self::Metrics),
             ["v1", "sessions", "events"] => Some(Self::Events),
             ["v1", kind] => Kind::parse(kind).map(Self::Collection),
             ["v1", kind, id] if !id.is_empty() => {
@@ -100,7 +103,7 @@ impl Route {
         found.ok_or_else(|| {
             Refusal::NotFound(format!(
                 "nothing is at {path}; there are /v1, /v1/sessions, /v1/services, /v1/servers, /v1/listeners, \
-                 and each of these with an id behind it; /v1/openapi.json describes them all"
+                 and each of these with an id behind it, and /metrics; /v1/openapi.json describes them all"
             ))
         })
     }
@@ -114,6 +117,7 @@ impl Route {
             Self::Deed(..) => "PUT, OPTIONS",
             Self::Root
             | Self::OpenApi
+            | Self::Metrics
             | Self::Events
             | Self::Collection(_)
             | Self::One(..)
@@ -144,6 +148,8 @@ mod tests {
             ("/v1", Ok(Route::Root)),
             ("/v1/", Ok(Route::Root)),
             ("/v1/openapi.json", Ok(Route::OpenApi)),
+            ("/metrics", Ok(Route::Metrics)),
+            ("/metrics/", Ok(Route::Metrics)),
             ("/v1/sessions", Ok(Route::Collection(Kind::Sessions))),
             ("/v1/servers/", Ok(Route::Collection(Kind::Servers))),
             ("/%76%31/%73essions", Ok(Route::Collection(Kind::Sessions))),
@@ -172,6 +178,8 @@ mod tests {
     fn other_paths_are_not_found_and_half_an_escape_is_no_path() {
         for path in [
             "/v2",
+            "/metrics/x",
+            "/v1/metrics",
             "/v1/session",
             "/v1/sessions//",
             "/v1//sessions",

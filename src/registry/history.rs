@@ -51,6 +51,11 @@ impl History {
         fallen.into_iter().map(|closed| closed.session).collect()
     }
 
+    /// How many there are, and how many there may be.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.sessions.len() + self.checks.len(), self.limit)
+    }
+
     /// Adds the session of a client that `stayed` so long. What
     /// falls off the end for it is returned, to be dropped where nobody waits.
     pub(super) fn add(&mut self, session: Arc<Session>, stayed: Duration) -> Option<Arc<Session>> {

@@ -10,6 +10,7 @@ mod activity;
 mod change;
 mod client;
 mod command;
+mod data_plane;
 mod departures;
 mod ending;
 mod events;
@@ -32,6 +33,7 @@ use crate::lock::lock;
 pub use change::{Change, Changes};
 pub use client::{BackendConnection, Client, Encryption, Login};
 pub use command::{Asked, ClientsOf, Command, Commands, Followed, Unfollowed};
+pub use data_plane::DataPlane;
 pub use departures::Departures;
 pub use ending::{CloseReason, Ending};
 pub use events::{Attachment, Event, Events, Happening, Sink};
@@ -53,6 +55,8 @@ pub struct Registry {
     pub sessions: SessionTable,
     /// What is asked of the data plane.
     pub commands: Commands,
+    /// How far the data plane is used.
+    pub data_plane: DataPlane,
     /// Who wants to know what happens to sessions.
     pub events: Arc<Events>,
     /// Waits until something has ended.
@@ -73,6 +77,7 @@ impl Registry {
             topology: Mutex::new(Arc::new(topology)),
             sessions: SessionTable::new(config.admin.history, news),
             commands: Commands::default(),
+            data_plane: DataPlane::default(),
             events,
             departures,
             started: now,

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use super::change::{Change, Changes};
 use super::ending::CloseReason;
 use super::server::Server;
+use super::session::SessionState;
 use super::traffic::Traffic;
 use crate::config;
 
@@ -31,6 +32,8 @@ struct Fate {
     opened: AtomicU64,
     closed: [AtomicU64; CloseReason::ALL.len()],
     admitted: AtomicUsize,
+    /// How many sessions are in each state, listeners' own included.
+    in_state: [AtomicUsize; SessionState::ALL.len()],
     changes: Changes,
 }
 
@@ -46,6 +49,7 @@ impl Service {
             opened: AtomicU64::new(0),
             closed: Default::default(),
             admitted: AtomicUsize::new(0),
+            in_state: Default::default(),
             changes: Changes::of_one(all_changes, now),
         };
         Self {
@@ -109,6 +113,13 @@ impl Service {
         self.fate.closed[reason as usize].load(Relaxed)
     }
 
+    /// How many of its sessions are in a state: of those that are freed, how
+    /// many there were ever.
+    #[must_use]
+    pub fn sessions_in(&self, state: SessionState) -> usize {
+        self.fate.in_state[state as usize].load(Relaxed)
+    }
+
     /// When it, or what it leads to, was last changed by an operator.
     #[must_use]
     pub fn last_change(&self) -> Change {
@@ -130,6 +141,15 @@ impl Service {
         Some(Admission {
             service: Arc::clone(self),
         })
+    }
+
+    /// A session is in another state now; a new one comes from none.
+    pub(super) fn count_state(&self, from: Option<SessionState>, to: SessionState) {
+        let count = |state: SessionState| &self.fate.in_state[state as usize];
+        count(to).fetch_add(1, Relaxed);
+        if let Some(from) = from {
+            count(from).fetch_sub(1, Relaxed);
+        }
     }
 
     pub(super) fn count_opened(&self) {

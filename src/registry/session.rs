@@ -71,7 +71,7 @@ pub enum SessionState {
 }
 
 impl SessionState {
-    const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Listener,
         Self::StoppedListener,
         Self::Allocated,
@@ -185,8 +185,14 @@ impl Session {
 
     /// Moves it on in its life.
     pub fn set_state(&self, state: SessionState, now: SystemTime) {
-        self.state.store(state as u8, Relaxed);
+        self.move_to(state);
         self.note_change(now);
+    }
+
+    fn move_to(&self, state: SessionState) {
+        let before = self.state.swap(state as u8, Relaxed);
+        let before = SessionState::ALL[usize::from(before)];
+        self.service().count_state(Some(before), state);
     }
 
     /// Where the data plane has it, by a number of its own.
@@ -213,7 +219,7 @@ impl Session {
         }
         // A session is closed once.
         let _ = self.ending.set(Ending { reason, time });
-        self.state.store(SessionState::Freed as u8, Relaxed);
+        self.move_to(SessionState::Freed);
         self.changes.note(time);
     }
 

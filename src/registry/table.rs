@@ -82,6 +82,7 @@ impl SessionTable {
         let id = inner.next;
         inner.next = id.next();
         let session = Arc::new(make(id, Arc::clone(&self.news)));
+        session.service().count_state(None, session.state());
         inner.live.insert(id, Arc::clone(&session));
         drop(inner);
         self.news.opened(&session, now);
@@ -176,6 +177,12 @@ impl SessionTable {
         lock(&self.inner).history.snapshot()
     }
 
+    /// How many closed sessions the history has, and how many it may have.
+    #[must_use]
+    pub fn history_size(&self) -> (usize, usize) {
+        lock(&self.inner).history.size()
+    }
+
     /// Live and closed sessions by ascending id, each once.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Session>> {
@@ -249,6 +256,32 @@ mod tests {
         assert!(second > first);
         assert_eq!(listener.service().closed(CloseReason::ClientClosed), 1);
         assert_eq!(listener.service().opened(), 2);
+    }
+
+    #[test]
+    fn a_service_counts_its_sessions_in_the_states_that_they_have() {
+        use crate::registry::SessionState;
+        let time = SystemTime::now();
+        let topology = Topology::new(&Config::example(), time);
+        let table = table(time);
+        let open = || table.open_client(&topology.listeners[0], None, time, Instant::now());
+        let counts = || {
+            let count = |state| topology.services[0].sessions_in(state);
+            SessionState::ALL.map(count)
+        };
+        let own = table.open_listener(&topology.listeners[0], time);
+        let (one, other) = (open(), open());
+        assert_eq!(counts(), [1, 0, 2, 0, 0, 0]);
+        one.set_state(SessionState::Ready, time);
+        one.set_state(SessionState::Ready, time);
+        own.set_state(SessionState::StoppedListener, time);
+        assert_eq!(counts(), [0, 1, 1, 1, 0, 0]);
+        one.set_state(SessionState::Stopping, time);
+        for session in [&one, &one, &other] {
+            table.close(session.id(), CloseReason::Killed, time, Instant::now());
+        }
+        assert_eq!(counts(), [0, 1, 0, 0, 0, 2]);
+        assert_eq!(topology.services[1].sessions_in(SessionState::Freed), 0);
     }
 
     #[test]

@@ -207,6 +207,7 @@ impl Acceptor {
         now: Instant,
     ) {
         self.sessions_at_most = sessions_at_most;
+        registry.data_plane.set_sessions_at_most(sessions_at_most);
         let time = SystemTime::now();
         let mut before = std::mem::take(&mut self.open);
         for Prepared { listener, socket } in listeners {

@@ -107,6 +107,7 @@ impl Relay {
         // What is asked from now on waits until the first turn.
         let bell = control.handle();
         registry.commands.attach(move || bell.ring());
+        registry.data_plane.set_kept(0, Scratch::LIMIT);
         Ok(Self {
             registry,
             poll,
@@ -211,6 +212,8 @@ impl Relay {
         for slot in self.closed.drain(..) {
             self.sessions.remove(slot);
         }
+        let data_plane = &self.registry.data_plane;
+        data_plane.set_kept(self.scratch.kept, Scratch::LIMIT);
     }
 
     /// An event of a client's socket. Its slot may be free already: while another

@@ -31,12 +31,12 @@ fn token(arguments: &[&str]) -> (String, String) {
 pub struct WithAccounts {
     pub daemon: Daemon,
     directory: Directory,
-    reader: String,
+    pub reader: String,
     pub administrator: String,
 }
 
 impl WithAccounts {
-    fn start(more: &str) -> Self {
+    pub fn start(more: &str) -> Self {
         Self::before(closed_port(), more)
     }
 

@@ -60,7 +60,7 @@ fn an_unknown_path_is_404_and_says_what_there_is() {
         let answer = daemon.request("GET", path);
         assert_eq!(answer.status, 404, "{path}");
         let expected = format!(
-            "nothing is at {path}; there are /v1, /v1/sessions, /v1/services, /v1/servers, /v1/listeners, and each of these with an id behind it; /v1/openapi.json describes them all"
+            "nothing is at {path}; there are /v1, /v1/sessions, /v1/services, /v1/servers, /v1/listeners, and each of these with an id behind it, and /metrics; /v1/openapi.json describes them all"
         );
         assert_eq!(answer.detail(), expected);
     }

@@ -14,6 +14,7 @@ use crate::admin::access::Peer;
 use crate::admin::client::{Client, ClientNumber, Standing};
 use crate::admin::refusal::Refusal;
 use crate::admin::reply::{Framing, Reply};
+use crate::admin::statistics::Method;
 use crate::jsonapi::Layout;
 use crate::socket;
 
@@ -310,6 +311,10 @@ impl Connection {
         let head_alone = self.buffer.trim_ascii_start().starts_with(b"HEAD ");
         self.buffer.clear();
         self.client.begin(false, Framing::Close, now);
+        // It took as long as the client took to send it.
+        self.client.stop_clock();
+        self.client
+            .count_answer(Method::Other, refusal.status().0, now);
         let reply = Reply::refuse(refusal, Layout::Compact);
         let bytes = if head_alone {
             reply

@@ -102,7 +102,7 @@ impl Door {
         }
         let inner = Inner::connect(&inner_path).map_err(StartError::Inner)?;
         watch(inner.as_raw_fd(), INNER)?;
-        let clients = Arc::new(Clients::new(waker));
+        let clients = Arc::new(Clients::new(waker, parameters.max_connections));
         let port = listeners[0]
             .listening
             .address()

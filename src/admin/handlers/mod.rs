@@ -8,6 +8,7 @@
 mod deeds;
 mod events;
 mod listeners;
+mod metrics;
 mod openapi;
 mod relationship;
 mod root;
@@ -28,6 +29,7 @@ use super::precondition::Validators;
 use super::refusal::Refusal;
 use super::reply::{PIECE, Piece, Reply};
 use super::route::{Kind, Route};
+use super::statistics::Statistics;
 use super::stream::Places;
 use crate::jsonapi::{
     Accepts, Lifetime, Query, Resource, Selection, View, Writer, begin_collection, document,
@@ -46,6 +48,8 @@ pub(super) struct Context {
     pub(super) registry: Arc<Registry>,
     /// When the server began to answer, by the clock that never jumps.
     pub(super) began: Instant,
+    /// What the server counts of its own work.
+    statistics: Arc<Statistics>,
     /// The names of clients' hosts.
     pub(super) hosts: Hosts,
     /// The threads on which requests wait for names.
@@ -74,6 +78,7 @@ const KILLS: usize = 2;
 pub(super) enum Found {
     Root,
     OpenApi,
+    Metrics,
     Events,
     Sessions,
     Services,
@@ -89,8 +94,9 @@ pub(super) enum Found {
 
 impl Context {
     /// What the handlers of a registry may look at.
-    pub(super) fn new(registry: Arc<Registry>) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, statistics: Arc<Statistics>) -> Self {
         Self {
+            statistics,
             began: Instant::now(),
             hosts: Hosts::new(registry.started),
             naming: Places::new(NAMING),
@@ -106,6 +112,7 @@ impl Context {
         match route {
             Route::Root => Ok(Found::Root),
             Route::OpenApi => Ok(Found::OpenApi),
+            Route::Metrics => Ok(Found::Metrics),
             Route::Events => Ok(Found::Events),
             Route::Collection(Kind::Sessions) => Ok(Found::Sessions),
             Route::Collection(Kind::Services) => Ok(Found::Services),
@@ -151,12 +158,19 @@ impl Context {
         found.ok_or_else(|| Refusal::NotFound(format!("{id} is not {what}")))
     }
 
-    /// The answer to a request for something.
-    pub(super) fn render(&self, found: Found, query: Query, view: View) -> Reply {
+    /// The answer to a request for something, in the form that was agreed on.
+    pub(super) fn render(
+        &self,
+        found: Found,
+        query: Query,
+        view: View,
+        media_type: MediaType,
+    ) -> Reply {
         let topology = self.registry.topology();
         match found {
             Found::Root => Reply::document(root::document(self, &query, &view)),
             Found::OpenApi => Reply::document(openapi::document(&query)),
+            Found::Metrics => Reply::pieces(Box::new(metrics::pieces(self, media_type))),
             Found::Events => self.events(&query),
             Found::Sessions => self.sessions(query, view),
             Found::Services => collection(
@@ -297,6 +311,10 @@ impl Context {
         match found {
             Found::Root => ("root", never),
             Found::OpenApi => ("openapi", never),
+            Found::Metrics => {
+                let time = SystemTime::now();
+                ("metrics", Change { version: 0, time })
+            }
             Found::Events => ("events", never),
             Found::Sessions => ("sessions", self.registry.sessions.last_change()),
             Found::Session(session) => ("session", session.last_change()),
@@ -315,7 +333,9 @@ impl Found {
     /// Which parameters it takes.
     pub(super) fn accepts(&self) -> Accepts {
         match self {
-            Self::Root | Self::OpenApi | Self::Events | Self::Relationship(..) => Accepts::LAYOUT,
+            Self::Root | Self::OpenApi | Self::Metrics | Self::Events | Self::Relationship(..) => {
+                Accepts::LAYOUT
+            }
             Self::Sessions => Accepts::SESSIONS,
             Self::Services | Self::Servers | Self::Listeners => Accepts::COLLECTION,
             Self::Session(_) => Accepts::SESSION,
@@ -330,6 +350,7 @@ impl Found {
             // It is no document of JSON:API, whatever is asked for.
             Self::OpenApi => Some(MediaType::Json),
             Self::Events => Some(MediaType::Lines),
+            Self::Metrics => Some(MediaType::of_metrics(accept)),
             _ => MediaType::for_accept(accept),
         }
     }

@@ -128,11 +128,28 @@ impl Process {
             .unwrap()
     }
 
+    /// The names of its threads.
+    pub fn threads(&self) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        // One that has ended since has no name any more.
+        let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).ok();
+        let names = tasks.map_while(Result::ok).filter_map(name);
+        names.map(|name| name.trim_end().to_owned()).collect()
+    }
+
     /// How many descriptors it has open.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.id()))
             .unwrap()
             .count()
+    }
+
+    /// How many of them are ends of pipes.
+    pub fn pipes(&self) -> usize {
+        let all = std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap();
+        let targets = all.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        let is_pipe = |target: &std::path::PathBuf| target.to_string_lossy().starts_with("pipe:");
+        targets.filter(is_pipe).count()
     }
 
     /// The number that its next descriptor will have.
