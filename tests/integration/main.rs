@@ -36,4 +36,6 @@ mod relay;
 mod reload;
 mod stopping;
 mod support;
+mod terminal;
+mod top;
 mod transparency;

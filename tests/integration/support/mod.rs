@@ -12,6 +12,7 @@ pub mod library;
 pub mod mariadb;
 pub mod postgresql;
 pub mod process;
+pub mod pseudo_terminal;
 pub mod python;
 pub mod random;
 pub mod relay;
