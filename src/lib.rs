@@ -14,10 +14,12 @@
 //! | [`jsonapi`] | documents, links, errors and parameters; knows no session |
 //! | [`daemon`] | puts them together, and waits for signals |
 //! | [`journal`] | log lines on standard error |
+//! | [`terminal`] | the client on the command line: a client like any other |
 //!
 //! Imports run one way: `main → daemon → {admin, relay} → registry`,
 //! `relay → protocol`, `admin → jsonapi`. The relay and the admin server never see each other; the
-//! registry is what they share.
+//! registry is what they share. The client on the command line is a program of its own in the same
+//! file: `main → terminal → jsonapi`, and it sees neither of them.
 //!
 //! # Two journeys
 //!
@@ -88,4 +90,5 @@ pub mod protocol;
 pub mod registry;
 pub mod relay;
 mod socket;
+pub mod terminal;
 mod time;

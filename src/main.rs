@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use sessiond::admin::StartError;
-use sessiond::cli::{self, Command, HELP, Source};
+use sessiond::cli::{self, Command, HELP, Reach, Source};
 use sessiond::config::{Account, Accounts, Config, DEFAULT_PATH, EXAMPLE, LoadError, Role};
 use sessiond::daemon::{self, RunError};
 use sessiond::journal;
+use sessiond::terminal::{self, Order, Outcome, Place, Token};
 
 /// Something failed while running.
 const FAILED: u8 = 1;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
             Err(error) => tell(&error),
             Ok(summary) => print(&summary),
         },
+        Ok(Command::Ask(order, reach)) => ask(&order, reach),
         Ok(Command::Run(source)) => match load(&source) {
             Err(error) => tell(&error),
             Ok(config) => run(config, &source),
@@ -56,6 +58,34 @@ fn load(source: &Source) -> Result<Config, LoadError> {
             result => result,
         },
     }
+}
+
+/// Asks the program that runs.
+fn ask(order: &Order, reach: Reach) -> ExitCode {
+    let place = match reach.place {
+        Some(place) => Ok(place),
+        None => match load(&reach.source) {
+            Err(error) => {
+                tell(&error);
+                return fail(WRONG, "say by --socket or --address where sessiond listens");
+            }
+            Ok(config) => Place::configured(&config.admin),
+        },
+    };
+    let token = Token::find(reach.token_file.as_deref());
+    let Outcome { output, failure } = match (place, token) {
+        (Ok(place), Ok(token)) => terminal::run(order, place, token),
+        (Err(failure), _) | (_, Err(failure)) => Outcome::from(failure),
+    };
+    let printed = print(&output);
+    let Some(failure) = failure else {
+        return printed;
+    };
+    let status = if failure.is_of_usage() { WRONG } else { FAILED };
+    for line in failure.to_string().lines() {
+        fail(status, line);
+    }
+    ExitCode::from(status)
 }
 
 /// What a configuration has, where it and its accounts have no fault.

@@ -42,7 +42,8 @@ impl Links {
 }
 
 /// Encodes a path segment: everything but the unreserved characters.
-pub(super) fn encode_percent(segment: &str) -> std::borrow::Cow<'_, str> {
+#[must_use]
+pub fn encode_percent(segment: &str) -> std::borrow::Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     if segment.bytes().all(plain) {
         return segment.into();

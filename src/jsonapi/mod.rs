@@ -18,7 +18,7 @@ mod writer;
 pub use emit::{Emit, Tree};
 pub use error::ErrorObject;
 pub use filter::Filter;
-pub use link::{Links, decode_percent};
+pub use link::{Links, decode_percent, encode_percent};
 pub use path::Path;
 pub use query::{Accepts, Lifetime, Page, ParameterFault, Query, Setting, SortKey};
 pub use resource::{

@@ -28,7 +28,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("socket", &[]),
     ("journal", &[]),
-    ("cli", &["config"]),
+    ("cli", &["config", "duration", "terminal"]),
+    // A client like any other: it knows of the daemon what the API says.
+    ("terminal", &["config", "jsonapi", "lock"]),
     ("config", &["boolean", "duration"]),
     ("jsonapi", &["boolean", "duration", "time"]),
     ("protocol", &[]),

@@ -39,4 +39,6 @@ mod reload;
 mod soak;
 mod stopping;
 mod support;
+mod terminal;
+mod top;
 mod transparency;

@@ -13,6 +13,7 @@ pub mod mariadb;
 pub mod postgresql;
 pub mod process;
 pub mod prometheus;
+pub mod pseudo_terminal;
 pub mod python;
 pub mod random;
 pub mod relay;
