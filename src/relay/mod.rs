@@ -38,6 +38,8 @@ use mio::event::Event;
 use mio::{Events, Poll};
 use slab::Slab;
 
+use crate::inherited::Inherited;
+use crate::pulse::Pulse;
 use crate::registry::{CloseReason, Registry, SessionState, Topology};
 use accept::Acceptor;
 use control::Control;
@@ -78,6 +80,7 @@ pub struct Relay {
     topology: Arc<Topology>,
     /// Looks up the names of servers.
     names: Option<Names>,
+    pulse: Pulse,
     now: Instant,
 }
 
@@ -87,17 +90,28 @@ impl Relay {
     ///
     /// Beyond `sessions_at_most`, clients wait in the kernel until others have left.
     pub fn bind(registry: Arc<Registry>, sessions_at_most: usize) -> Result<Self, ListenError> {
+        Self::bind_with(registry, sessions_at_most, Inherited::none())
+    }
+
+    /// The same, where some sockets listen already.
+    pub fn bind_with(
+        registry: Arc<Registry>,
+        sessions_at_most: usize,
+        inherited: Inherited,
+    ) -> Result<Self, ListenError> {
         let poll = Poll::new().map_err(ListenError::Poll)?;
         let control = Control::new(poll.registry()).map_err(ListenError::Poll)?;
         let registry_topology = registry.topology();
         let health = Health::new(&registry_topology, Instant::now());
-        let acceptor = Acceptor::bind(&registry, poll.registry(), sessions_at_most)?;
+        let acceptor = Acceptor::bind(&registry, poll.registry(), sessions_at_most, inherited)?;
         // What is asked from now on waits until the first turn.
         let bell = control.handle();
         registry.commands.attach(move || bell.ring());
+        let handle = control.handle();
         Ok(Self {
             registry,
             poll,
+            pulse: Pulse::new("relay's", move || handle.ring()),
             control,
             acceptor,
             sessions: Slab::new(),
@@ -131,6 +145,12 @@ impl Relay {
         self.control.handle()
     }
 
+    /// The pulse of its loop.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
     /// Relays until [`Handle::stop`], and follows the registry's commands.
     pub fn run(mut self) -> io::Result<()> {
         self.names = Some(Names::start(&self.registry.topology().servers)?);
@@ -145,6 +165,7 @@ impl Relay {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
+            self.pulse.beat();
             self.now = Instant::now();
             self.turn(&events);
         }

@@ -4,6 +4,7 @@
 //! and every wait in it has a deadline.
 
 mod access;
+mod activation;
 mod admin;
 mod conditions;
 mod configuration;
@@ -36,4 +37,5 @@ mod relay;
 mod reload;
 mod stopping;
 mod support;
+mod systemd;
 mod transparency;
