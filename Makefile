@@ -1,16 +1,31 @@
 # What the tests need beside Rust: a command, and the Debian package that has it.
 PROGRAMS = mariadbd:mariadb-server mariadb:mariadb-client postgres:postgresql psql:postgresql-client \
-	openssl:openssl curl:curl
+	openssl:openssl curl:curl systemd-analyze:systemd strace:strace man:man-db zsh:zsh fish:fish
+INSTALL_PROGRAMS = @sh tests/programs.sh $(PROGRAMS)
 
-.PHONY: run test check bench programs
+# What `static`, `install` and `deb` are about.
+TARGET = x86_64-unknown-linux-musl
+BINARY = target/$(TARGET)/static/sessiond
+
+# Where `install` puts things; DESTDIR stands before all of it. The program reads /etc/sessiond.cnf.
+PREFIX = /usr/local
+bin = $(DESTDIR)$(PREFIX)/bin
+lib = $(DESTDIR)$(PREFIX)/lib
+share = $(DESTDIR)$(PREFIX)/share
+examples = $(share)/doc/sessiond/examples
+configuration = $(DESTDIR)/etc/sessiond.cnf
+
+.PHONY: run test check bench static test-static install uninstall deb
 
 run:
 	cargo run --release --locked -- --config src/config/example.cnf
 
-test: programs
+test:
+	$(INSTALL_PROGRAMS)
 	cargo test --locked
 
-check: programs
+check:
+	$(INSTALL_PROGRAMS)
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
@@ -23,5 +38,40 @@ bench:
 	cargo build --release --locked --target x86_64-unknown-linux-musl
 	cargo bench --locked --bench peers
 
-programs:
-	@sh tests/programs.sh $(PROGRAMS)
+static:
+	rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
+	cargo build --locked --profile static --target $(TARGET)
+
+test-static: static
+	$(INSTALL_PROGRAMS)
+	SESSIOND_PROGRAM=$(abspath $(BINARY)) cargo test --locked --test integration
+
+# Installs what `make static` has built, or another BINARY. A configuration that
+# is there already stays as it is.
+install:
+	@test -x $(BINARY) || { echo "$(BINARY) is not there: make static first, or name another BINARY=" >&2; exit 1; }
+	install -D -m 0755 $(BINARY) $(bin)/sessiond
+	install -D -m 0644 src/package/sessiond.8 $(share)/man/man8/sessiond.8
+	install -D -m 0644 src/package/sessiond.cnf.5 $(share)/man/man5/sessiond.cnf.5
+	install -D -m 0644 src/package/sessiond.sysusers $(lib)/sysusers.d/sessiond.conf
+	install -D -m 0644 src/package/systemd/sessiond.service $(lib)/systemd/system/sessiond.service
+	sed -i 's,/usr/bin/sessiond,$(PREFIX)/bin/sessiond,' $(lib)/systemd/system/sessiond.service
+	install -D -m 0644 src/package/sessiond.socket $(examples)/sessiond.socket
+	install -D -m 0644 src/config/example.cnf $(examples)/sessiond.cnf
+	install -D -m 0644 src/package/completions/sessiond.bash $(share)/bash-completion/completions/sessiond
+	install -D -m 0644 src/package/completions/_sessiond $(share)/zsh/site-functions/_sessiond
+	install -D -m 0644 src/package/completions/sessiond.fish $(share)/fish/vendor_completions.d/sessiond.fish
+	test -e $(configuration) || install -D -m 0644 src/config/example.cnf $(configuration)
+
+# The configuration stays, unless it is the example still.
+uninstall:
+	rm -f $(bin)/sessiond $(share)/man/man8/sessiond.8 $(share)/man/man5/sessiond.cnf.5 \
+		$(lib)/sysusers.d/sessiond.conf $(lib)/systemd/system/sessiond.service \
+		$(share)/bash-completion/completions/sessiond $(share)/zsh/site-functions/_sessiond \
+		$(share)/fish/vendor_completions.d/sessiond.fish
+	rm -rf $(share)/doc/sessiond
+	! cmp -s src/config/example.cnf $(configuration) || rm $(configuration)
+
+deb: static
+	command -v cargo-deb >/dev/null || cargo install cargo-deb --locked
+	cargo deb --locked --no-build --profile static --target $(TARGET)

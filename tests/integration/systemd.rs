@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::daemon::{one_service, program, program_with_sockets};
 use crate::support::interactive::Interactive;
-use crate::support::notify::{Notify, value};
+use crate::support::notify::{Notify, fill, value};
 use crate::support::{Daemon, Directory, PATIENCE, Server};
 
 /// A daemon with one service, and the socket where it tells how it is.
@@ -165,8 +165,8 @@ fn nobody_waits_for_a_service_manager_that_does_not_read() {
     let path = directory.path().join("notify");
     let mut command = program();
     command.env("WATCHDOG_USEC", "200000");
-    let notify = Notify::at(&path, &mut command);
-    notify.fill(&path);
+    let _notify = Notify::at(&path, &mut command);
+    fill(&path);
     let mut daemon = Daemon::start_in(directory, "admin_socket=SOCKET\n", "", command);
     assert_eq!(daemon.request("GET", "/v1").status, 200);
     assert!(daemon.reload("", ""));

@@ -55,13 +55,13 @@ impl Notify {
         }
         panic!("no {line} came, but {passed:#?}");
     }
+}
 
-    /// Fills it up, so that nobody can send until somebody reads.
-    pub fn fill(&self, path: &Path) {
-        let sender = UnixDatagram::unbound().unwrap();
-        sender.set_nonblocking(true).unwrap();
-        while sender.send_to(b"X=1", path).is_ok() {}
-    }
+/// Fills a socket up, so that nobody can send until somebody reads.
+pub fn fill(path: &Path) {
+    let sender = UnixDatagram::unbound().unwrap();
+    sender.set_nonblocking(true).unwrap();
+    while sender.send_to(b"X=1", path).is_ok() {}
 }
 
 /// The line of a message that begins so, without its beginning.
