@@ -127,11 +127,9 @@ fn the_manual_page_of_the_configuration_has_all_parameters_and_their_defaults() 
         );
 
         for (name, default) in items {
-            let without: String = minimum
-                .lines()
-                .filter(|line| !line.starts_with(&format!("{name}=")))
-                .map(|line| format!("{line}\n"))
-                .collect();
+            let set = format!("{name}=");
+            let others = minimum.split_inclusive('\n');
+            let without: String = others.filter(|line| !line.starts_with(&set)).collect();
             let text = configuration("", "").replace(minimum, &without);
             let parsed = Config::parse("f", text.as_bytes());
             match default.strip_prefix("Li ") {
