@@ -4,10 +4,10 @@ use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
-use crate::support::daemon::{one_service, program_with_sockets};
-use crate::support::process::Process;
-use crate::support::server::free_port;
-use crate::support::{Daemon, Directory, PATIENCE, Server, until};
+use super::support::daemon::{one_service, program_with_sockets};
+use super::support::process::Process;
+use super::support::server::free_port;
+use super::support::{Daemon, Directory, PATIENCE, Server, until};
 
 /// A service, and a listener of it at a place.
 fn service_at(server: SocketAddr, listener: SocketAddr) -> String {

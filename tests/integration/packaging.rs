@@ -8,9 +8,9 @@ use std::process::{Command, Output};
 
 use sessiond::config::Config;
 
-use crate::support::Directory;
-use crate::support::daemon::{program, program_path};
-use crate::support::process::quietly;
+use super::support::Directory;
+use super::support::daemon::{program, program_path};
+use super::support::process::quietly;
 
 fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/package")

@@ -4,10 +4,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::{one_service, program, program_with_sockets};
-use crate::support::interactive::Interactive;
-use crate::support::notify::{Notify, fill, value};
-use crate::support::{Daemon, Directory, PATIENCE, Server};
+use super::support::daemon::{one_service, program, program_with_sockets};
+use super::support::interactive::Interactive;
+use super::support::notify::{Notify, fill, value};
+use super::support::{Daemon, Directory, PATIENCE, Server};
 
 /// A daemon with one service, and the socket where it tells how it is.
 fn notifying(maxscale: &str, variables: &[(&str, &str)]) -> (Daemon, Notify, SocketAddr) {
@@ -195,7 +195,7 @@ fn a_socket_that_is_not_there_ends_nothing() {
             .env("WATCHDOG_USEC", "200000");
         let daemon = Daemon::start_with("", "", command);
         let complains = |line: &String| line.contains(complaint);
-        crate::support::until(complaint, || {
+        super::support::until(complaint, || {
             daemon.process.log().iter().any(complains).then_some(())
         });
         assert_eq!(daemon.request("GET", "/v1").status, 200);

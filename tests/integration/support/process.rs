@@ -157,6 +157,12 @@ impl Drop for Process {
     }
 }
 
+/// What a program says, in the words of glibc where musl has shorter ones: the
+/// static program has musl's.
+pub fn in_words_of_glibc(text: &str) -> String {
+    text.replace(": Address in use (", ": Address already in use (")
+}
+
 /// Runs a program to its end, which must be a good one without complaints.
 pub fn quietly(command: &mut Command) -> String {
     let name = command.get_program().to_string_lossy().into_owned();
