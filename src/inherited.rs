@@ -30,7 +30,7 @@ pub const ADMIN: &str = "admin";
 pub const ADMIN_SOCKET: &str = "admin_socket";
 
 /// How many sockets may be passed: more than anybody has listeners.
-const MAX_SOCKETS: usize = 1024;
+const MAX_SOCKETS: u32 = 1024;
 
 /// The sockets that were passed.
 #[derive(Clone, Debug, Default)]
@@ -86,10 +86,9 @@ impl Inherited {
             name: "list".to_owned(),
             reason,
         };
-        let count = std::env::var("LISTEN_FDS").unwrap_or_default();
-        if count
-            .parse::<usize>()
-            .is_ok_and(|count| count > MAX_SOCKETS)
+        let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+        if number("LISTEN_PID") == Some(std::process::id())
+            && let Some(count) = number("LISTEN_FDS").filter(|count| *count > MAX_SOCKETS)
         {
             return Err(all(format!(
                 "has {count} sockets: at most {MAX_SOCKETS} can be passed"

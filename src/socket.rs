@@ -390,6 +390,22 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_that_was_passed_is_as_ours_and_outlives_its_use() {
+        let theirs = std::net::TcpListener::bind(loopback()).unwrap();
+        let address = theirs.local_addr().unwrap();
+        let fd = Arc::new(OwnedFd::from(theirs));
+        let listening = Listening::adopt(Arc::clone(&fd), true).unwrap();
+        assert_eq!(listening.accept().err(), Some(Errno::AGAIN));
+        let connecting = begin_connect(address).unwrap();
+        wait_writable(&connecting, Duration::from_secs(20)).unwrap();
+        let accepted = listening.accept().unwrap();
+        assert!(sockopt::tcp_nodelay(&accepted.fd).unwrap());
+        assert!(sockopt::socket_keepalive(&accepted.fd).unwrap());
+        drop(listening);
+        assert!(begin_connect(address).is_ok());
+    }
+
+    #[test]
     fn a_connection_that_meets_itself_is_none() {
         let fd = stream(loopback()).unwrap();
         bind(&fd, &loopback()).unwrap();
