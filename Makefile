@@ -1,10 +1,13 @@
 # What the tests need beside Rust: a command, and the Debian package that has it.
 PROGRAMS = mariadbd:mariadb-server mariadb:mariadb-client postgres:postgresql psql:postgresql-client \
-	openssl:openssl curl:curl prometheus:prometheus promtool:prometheus
+	openssl:openssl curl:curl prometheus:prometheus promtool:prometheus \
+	systemd-analyze:systemd strace:strace man:man-db zsh:zsh fish:fish
+INSTALL_PROGRAMS = @sh tests/programs.sh $(PROGRAMS)
 
 # What `make static` builds for: x86_64-unknown-linux-musl, or another one whose
 # C library is linked into the binary.
 TARGET ?= x86_64-unknown-linux-musl
+BINARY = target/$(TARGET)/static/sessiond
 
 # The linker that comes with Rust, for every target; it folds functions that are
 # the same and packs relocations. Frame pointers make the tables for unwinding
@@ -18,15 +21,25 @@ STATIC_FLAGS = -C linker=rust-lld -C link-arg=-O2 -C link-arg=--icf=all \
 STD ?= prebuilt
 SMALL_STD = -Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size
 
-.PHONY: run test check bench static soak programs
+# Where `install` puts things; DESTDIR stands before all of it. The program reads /etc/sessiond.cnf.
+PREFIX = /usr/local
+bin = $(DESTDIR)$(PREFIX)/bin
+lib = $(DESTDIR)$(PREFIX)/lib
+share = $(DESTDIR)$(PREFIX)/share
+examples = $(share)/doc/sessiond/examples
+configuration = $(DESTDIR)/etc/sessiond.cnf
+
+.PHONY: run test check bench static test-static install uninstall deb soak
 
 run:
 	cargo run --release --locked -- --config src/config/example.cnf
 
-test: programs
+test:
+	$(INSTALL_PROGRAMS)
 	cargo test --locked
 
-check: programs
+check:
+	$(INSTALL_PROGRAMS)
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
@@ -43,12 +56,44 @@ static:
 	$(if $(filter small,$(STD)),rustup component add rust-src && RUSTC_BOOTSTRAP=1) \
 		RUSTFLAGS="$(STATIC_FLAGS)" cargo build --locked --profile static --target $(TARGET) \
 		$(if $(filter small,$(STD)),$(SMALL_STD))
-	@ls -l target/$(TARGET)/static/sessiond
+	@ls -l $(BINARY)
 
 # Two minutes of everything at once, or SOAK_SECONDS of them; see tests/integration/soak.
-soak: programs
+soak:
+	$(INSTALL_PROGRAMS)
 	cargo test --locked --test integration -- --ignored --exact --nocapture \
 		soak::nothing_is_left_of_two_minutes_of_everything
 
-programs:
-	@sh tests/programs.sh $(PROGRAMS)
+test-static: static
+	$(INSTALL_PROGRAMS)
+	SESSIOND_PROGRAM=$(abspath $(BINARY)) cargo test --locked --test integration
+
+# Installs what `make static` has built, or another BINARY. A configuration that
+# is there already stays as it is.
+install:
+	@test -x $(BINARY) || { echo "$(BINARY) is not there: make static first, or name another BINARY=" >&2; exit 1; }
+	install -D -m 0755 $(BINARY) $(bin)/sessiond
+	install -D -m 0644 src/package/sessiond.8 $(share)/man/man8/sessiond.8
+	install -D -m 0644 src/package/sessiond.cnf.5 $(share)/man/man5/sessiond.cnf.5
+	install -D -m 0644 src/package/sessiond.sysusers $(lib)/sysusers.d/sessiond.conf
+	install -D -m 0644 src/package/systemd/sessiond.service $(lib)/systemd/system/sessiond.service
+	sed -i 's,/usr/bin/sessiond,$(PREFIX)/bin/sessiond,' $(lib)/systemd/system/sessiond.service
+	install -D -m 0644 src/package/sessiond.socket $(examples)/sessiond.socket
+	install -D -m 0644 src/config/example.cnf $(examples)/sessiond.cnf
+	install -D -m 0644 src/package/completions/sessiond.bash $(share)/bash-completion/completions/sessiond
+	install -D -m 0644 src/package/completions/_sessiond $(share)/zsh/site-functions/_sessiond
+	install -D -m 0644 src/package/completions/sessiond.fish $(share)/fish/vendor_completions.d/sessiond.fish
+	test -e $(configuration) || install -D -m 0644 src/config/example.cnf $(configuration)
+
+# The configuration stays, unless it is the example still.
+uninstall:
+	rm -f $(bin)/sessiond $(share)/man/man8/sessiond.8 $(share)/man/man5/sessiond.cnf.5 \
+		$(lib)/sysusers.d/sessiond.conf $(lib)/systemd/system/sessiond.service \
+		$(share)/bash-completion/completions/sessiond $(share)/zsh/site-functions/_sessiond \
+		$(share)/fish/vendor_completions.d/sessiond.fish
+	rm -rf $(share)/doc/sessiond
+	! cmp -s src/config/example.cnf $(configuration) || rm $(configuration)
+
+deb: static
+	command -v cargo-deb >/dev/null || cargo install cargo-deb --locked
+	cargo deb --locked --no-build --profile static --target $(TARGET)

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -14,8 +14,10 @@ use signal_hook::iterator::Signals;
 use crate::admin::{self, Admin, Rules};
 use crate::config::{self, Config, LoadError};
 use crate::events;
+use crate::inherited::{Inherited, Misfit};
 use crate::registry::{Attachment, Registry};
 use crate::relay::{self, Relay};
+use crate::systemd::{Environment, Systemd};
 
 /// What the program needs of descriptors beside those of sessions, admin
 /// clients, listeners and probes: the standard streams, event queues, wakers,
@@ -28,6 +30,8 @@ const FEWEST_DESCRIPTORS: usize = 16;
 /// Why the program ended otherwise than by a signal.
 #[derive(Debug)]
 pub enum RunError {
+    /// A socket that was passed to the program does not fit the configuration.
+    Inherited(Misfit),
     /// The limit of descriptors leaves too few for sessions.
     Descriptors {
         /// The limit.
@@ -52,6 +56,7 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Inherited(cause) => cause.fmt(f),
             Self::Descriptors { limit, needed } => write!(
                 f,
                 "a limit of {limit} descriptors is too low: at least {needed} are needed (ulimit -n, LimitNOFILE=)"
@@ -72,6 +77,7 @@ impl std::error::Error for RunError {
             Self::Signals(cause) | Self::Thread(cause) | Self::Relay(cause) => Some(cause),
             Self::Listen(cause) => Some(cause),
             Self::Admin(cause) => Some(cause),
+            Self::Inherited(cause) => Some(cause),
             Self::RelayPanicked | Self::Descriptors { .. } => None,
         }
     }
@@ -80,17 +86,20 @@ impl std::error::Error for RunError {
 /// Runs until SIGTERM or SIGINT, or until something fails. SIGHUP has the
 /// configuration loaded again.
 pub fn run(config: Config, load: impl Fn() -> Result<Config, LoadError>) -> Result<(), RunError> {
+    let inherited = Inherited::take().map_err(RunError::Inherited)?;
+    inherited.check(&config).map_err(RunError::Inherited)?;
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(RunError::Signals)?;
     let descriptors = raise_descriptor_limit();
     let share = Share::of(descriptors, &config)?;
     let registry = Arc::new(Registry::new(&config, SystemTime::now()));
-    let mut relay = Relay::bind(Arc::clone(&registry), share.sessions).map_err(RunError::Listen)?;
+    let mut relay = Relay::bind_with(Arc::clone(&registry), share.sessions, inherited.clone())
+        .map_err(RunError::Listen)?;
     let admin = config.admin.enabled.then(|| {
         let parameters = config::Admin {
             max_connections: share.admin_clients,
             ..config.admin.clone()
         };
-        Admin::bind(&parameters, Arc::clone(&registry))
+        Admin::bind_with(&parameters, Arc::clone(&registry), &inherited)
     });
     let admin = admin.transpose().map_err(RunError::Admin)?;
     let log_of_sessions = log_of_sessions(&config, &registry);
@@ -102,7 +111,14 @@ pub fn run(config: Config, load: impl Fn() -> Result<Config, LoadError>) -> Resu
         .map(Admin::start)
         .transpose()
         .map_err(RunError::Admin)?;
+    let mut pulses = vec![relay.pulse()];
+    pulses.extend(admin.iter().flat_map(admin::Running::pulses).cloned());
+    let clients = {
+        let registry = Arc::clone(&registry);
+        move || clients_of(&registry)
+    };
     let mut daemon = Daemon {
+        systemd: Systemd::start(Environment::read(), pulses, clients),
         config,
         descriptors,
         registry,
@@ -126,6 +142,7 @@ pub fn run(config: Config, load: impl Fn() -> Result<Config, LoadError>) -> Resu
                 log::info!("stopping");
                 stopping = true;
                 let grace = daemon.config.admin.shutdown_timeout;
+                daemon.systemd.stopping(grace);
                 daemon.relay.stop_within(grace);
             }
         }
@@ -134,6 +151,8 @@ pub fn run(config: Config, load: impl Fn() -> Result<Config, LoadError>) -> Resu
         Ok(result) => result.map_err(RunError::Relay),
         Err(_) => Err(RunError::RelayPanicked),
     };
+    // Where it is not known yet: the relay has ended by itself.
+    daemon.systemd.stopping(Duration::ZERO);
     if let Some(admin) = daemon.admin {
         admin.stop();
     }
@@ -142,6 +161,7 @@ pub fn run(config: Config, load: impl Fn() -> Result<Config, LoadError>) -> Resu
 
 /// The parts while they run, and the configuration that holds.
 struct Daemon {
+    systemd: Systemd,
     config: Config,
     /// How many descriptors there may be.
     descriptors: usize,
@@ -180,13 +200,19 @@ impl Daemon {
     /// Loads the configuration again. Either the whole of it holds from then on,
     /// or nothing changes.
     fn reload(&mut self, load: &impl Fn() -> Result<Config, LoadError>) {
+        self.systemd.reloading();
         match self.try_reload(load) {
-            Ok(()) => log::info!("the configuration is read again"),
+            Ok(()) => {
+                log::info!("the configuration is read again");
+                self.systemd.reloaded(None);
+            }
             Err(unfit) => {
-                for line in unfit.to_string().lines() {
+                let reason = unfit.to_string();
+                for line in reason.lines() {
                     log::error!("{line}");
                 }
                 log::error!("the configuration stays as it was");
+                self.systemd.reloaded(Some(reason));
             }
         }
     }
@@ -216,6 +242,16 @@ impl Daemon {
         self.config = config;
         Ok(())
     }
+}
+
+/// How many clients all services have.
+fn clients_of(registry: &Registry) -> u64 {
+    let topology = registry.topology();
+    let counts = topology
+        .services
+        .iter()
+        .map(|service| service.connections());
+    counts.sum()
 }
 
 fn log_of_sessions(config: &Config, registry: &Registry) -> Option<Attachment> {

@@ -13,6 +13,9 @@
 //! | [`admin`] | the HTTP side: the door, the loop, the handlers |
 //! | [`jsonapi`] | documents, links, errors and parameters; knows no session |
 //! | [`daemon`] | puts them together, and waits for signals |
+//! | [`inherited`] | sockets that systemd passes |
+//! | [`systemd`] | what systemd is told |
+//! | [`pulse`] | how it knows that the loops turn |
 //! | [`journal`] | log lines on standard error |
 //! | [`terminal`] | the client on the command line: a client like any other |
 //!
@@ -83,12 +86,15 @@ pub mod config;
 pub mod daemon;
 mod duration;
 mod events;
+pub mod inherited;
 pub mod journal;
 pub mod jsonapi;
 mod lock;
 pub mod protocol;
+pub mod pulse;
 pub mod registry;
 pub mod relay;
 mod socket;
+pub mod systemd;
 pub mod terminal;
 mod time;

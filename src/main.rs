@@ -44,6 +44,7 @@ fn run(config: Config, source: &Source) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(RunError::Admin(StartError::Accounts(error))) => tell(&error),
+        Err(error @ RunError::Inherited(_)) => fail(WRONG, &error.to_string()),
         Err(error) => fail(FAILED, &error.to_string()),
     }
 }

@@ -10,10 +10,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
     acceptfrom_with, bind, connect, getsockname, listen, recv, send, shutdown, socket_with,
@@ -29,8 +30,10 @@ const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 /// A socket that listens; a unix socket's path goes when it does.
 #[derive(Debug)]
 pub struct Listening {
-    fd: OwnedFd,
+    /// One that was passed to the program has another holder besides.
+    fd: Arc<OwnedFd>,
     path: Option<PathBuf>,
+    is_passed: bool,
 }
 
 /// Who may connect to a unix socket.
@@ -73,7 +76,34 @@ impl Listening {
         keep_alive(&fd)?;
         bind(&fd, &address)?;
         listen(&fd, BACKLOG)?;
-        Ok(Self { fd, path: None })
+        Ok(Self {
+            fd: Arc::new(fd),
+            path: None,
+            is_passed: false,
+        })
+    }
+
+    /// Takes a socket that listens already and stays somebody else's: it is not
+    /// closed with this value, and neither does its path go.
+    pub fn adopt(fd: Arc<OwnedFd>, is_tcp: bool) -> io::Result<Self> {
+        ioctl_fionbio(&fd, true)?;
+        if is_tcp {
+            // Accepted sockets inherit both.
+            sockopt::set_tcp_nodelay(&fd, true)?;
+            keep_alive(&fd)?;
+        }
+        Ok(Self {
+            fd,
+            path: None,
+            is_passed: true,
+        })
+    }
+
+    /// Whether it was passed to the program, and so takes clients for as long as
+    /// whoever passed it wants.
+    #[must_use]
+    pub fn is_passed(&self) -> bool {
+        self.is_passed
     }
 
     /// Listens on a TCP port of every address: of both families, or of IPv4
@@ -103,8 +133,9 @@ impl Listening {
             result => result?,
         }
         let listening = Self {
-            fd,
+            fd: Arc::new(fd),
             path: Some(path.to_owned()),
+            is_passed: false,
         };
         if permissions.owner.is_some() || permissions.group.is_some() {
             std::os::unix::fs::lchown(path, permissions.owner, permissions.group)?;
@@ -356,6 +387,22 @@ mod tests {
         let accepted = listening.accept().unwrap();
         assert!(sockopt::tcp_nodelay(&connecting).unwrap());
         assert!(sockopt::tcp_nodelay(&accepted.fd).unwrap());
+    }
+
+    #[test]
+    fn a_socket_that_was_passed_is_as_ours_and_outlives_its_use() {
+        let theirs = std::net::TcpListener::bind(loopback()).unwrap();
+        let address = theirs.local_addr().unwrap();
+        let fd = Arc::new(OwnedFd::from(theirs));
+        let listening = Listening::adopt(Arc::clone(&fd), true).unwrap();
+        assert_eq!(listening.accept().err(), Some(Errno::AGAIN));
+        let connecting = begin_connect(address).unwrap();
+        wait_writable(&connecting, Duration::from_secs(20)).unwrap();
+        let accepted = listening.accept().unwrap();
+        assert!(sockopt::tcp_nodelay(&accepted.fd).unwrap());
+        assert!(sockopt::socket_keepalive(&accepted.fd).unwrap());
+        drop(listening);
+        assert!(begin_connect(address).is_ok());
     }
 
     #[test]

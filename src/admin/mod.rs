@@ -37,7 +37,9 @@ use std::time::{Duration, Instant, SystemTime};
 use tiny_http::{Request, Server};
 
 use crate::config::{self, LoadError};
+use crate::inherited::Inherited;
 use crate::jsonapi::Layout;
+use crate::pulse::Pulse;
 use crate::registry::Registry;
 use access::Access;
 pub use access::Rules;
@@ -72,6 +74,7 @@ pub struct Running {
     server: Arc<Server>,
     stop: Arc<AtomicBool>,
     door: door::Handle,
+    pulses: [Pulse; 2],
     threads: Vec<JoinHandle<()>>,
     _inner: InnerDirectory,
 }
@@ -120,11 +123,20 @@ impl std::error::Error for StartError {
 impl Admin {
     /// Listens for admin clients. They wait until [`Self::start`].
     pub fn bind(parameters: &config::Admin, registry: Arc<Registry>) -> Result<Self, StartError> {
+        Self::bind_with(parameters, registry, &Inherited::none())
+    }
+
+    /// The same, where some sockets listen already.
+    pub fn bind_with(
+        parameters: &config::Admin,
+        registry: Arc<Registry>,
+        inherited: &Inherited,
+    ) -> Result<Self, StartError> {
         let access = Access::new(parameters).map_err(StartError::Accounts)?;
         let inner = InnerDirectory::new().map_err(StartError::Inner)?;
         let server = Server::http_unix(&inner.socket())
             .map_err(|cause| StartError::Inner(io::Error::other(cause.to_string())))?;
-        let mut door = Door::bind(parameters, inner.socket())?;
+        let mut door = Door::bind(parameters, inner.socket(), inherited)?;
         shake_hands(&mut door, &server).map_err(StartError::Inner)?;
         let address = door
             .address()
@@ -184,6 +196,11 @@ impl Admin {
         let stop = Arc::new(AtomicBool::new(false));
         let door_handle = door.handle();
         let answering_threads = Threads::new(LONG_ANSWERS);
+        let pulse = {
+            let server = Arc::clone(&server);
+            Pulse::new("admin server's", move || server.unblock())
+        };
+        let pulses = [pulse.clone(), door.pulse()];
         let answering = {
             let (access, server, stop, clients, threads) = (
                 Arc::clone(&access),
@@ -194,7 +211,7 @@ impl Admin {
             );
             move || {
                 let answer = |asked: &Asked<'_>| answer(&access, asked);
-                run(&server, &stop, &clients, &threads, &answer);
+                run(&server, &stop, &pulse, &clients, &threads, &answer);
             }
         };
         let thread = |name: &str, body: Box<dyn FnOnce() + Send>| {
@@ -215,6 +232,7 @@ impl Admin {
             server,
             stop,
             door: door_handle,
+            pulses,
             threads,
             _inner: inner,
         })
@@ -236,6 +254,12 @@ fn shake_hands(door: &mut Door, server: &Server) -> io::Result<()> {
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 impl Running {
+    /// The pulses of its loops: the one that answers, and the door's.
+    #[must_use]
+    pub fn pulses(&self) -> &[Pulse] {
+        &self.pulses
+    }
+
     /// Has other rules count from now on.
     pub fn change(&self, rules: Rules) {
         // Whoever follows by an account that has gone must not go on.
@@ -277,18 +301,27 @@ struct Asked<'a> {
 fn run(
     server: &Server,
     stop: &AtomicBool,
+    pulse: &Pulse,
     clients: &Clients,
     threads: &Threads,
     answer: &dyn Fn(&Asked<'_>) -> Reply,
 ) {
     while !stop.load(Acquire) {
-        match server.recv() {
-            Ok(request) => respond(request, clients, threads, answer),
+        let received = server.recv_timeout(LONGEST_WAIT);
+        pulse.beat();
+        match received {
+            Ok(Some(request)) => respond(request, clients, threads, answer),
+            // It was woken, or nobody has come for long.
+            Ok(None) => {}
             Err(_) if stop.load(Acquire) => {}
             Err(cause) => log::error!("the admin server's inner socket: {cause}"),
         }
     }
 }
+
+/// How long the loop waits at a time. The end comes by waking it, and would
+/// come without.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// Answers one request on the socket of the client that sent it. tiny_http's
 /// own way back to the door stays unused.

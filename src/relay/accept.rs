@@ -24,6 +24,7 @@ use super::pipe::Kind;
 use super::session::Session;
 use super::source::Source;
 use crate::config::Endpoint;
+use crate::inherited::Inherited;
 use crate::registry::{self, CloseReason, Listener, Registry, SessionState};
 use crate::socket::{self, Accepted, Listening, Permissions};
 
@@ -44,11 +45,16 @@ pub(super) struct Acceptor {
     paused: Option<Instant>,
     /// Whether the log has been told since the last time all clients were accepted.
     told: bool,
+    /// The sockets that listened before the program was there.
+    inherited: Inherited,
 }
 
 /// A listener, with its socket unless it is stopped.
 struct Open {
     listening: Option<Listening>,
+    /// The socket of a stopped listener that cannot be closed, since it was
+    /// passed to the program: who connects to it is sent away.
+    kept: Option<Listening>,
     listener: Arc<Listener>,
     /// The listener's own session.
     session: Arc<registry::Session>,
@@ -124,6 +130,7 @@ impl Acceptor {
         registry: &Registry,
         events: &mio::Registry,
         sessions_at_most: usize,
+        inherited: Inherited,
     ) -> Result<Self, ListenError> {
         let mut acceptor = Self {
             open: BTreeMap::new(),
@@ -131,6 +138,7 @@ impl Acceptor {
             sessions_at_most,
             paused: None,
             told: false,
+            inherited,
         };
         let topology = registry.topology();
         for listener in &topology.listeners {
@@ -164,7 +172,7 @@ impl Acceptor {
             } else {
                 let number = self.next;
                 self.next += 1;
-                Found::New(number, listen(listener, number, events)?)
+                Found::New(number, listen(listener, number, events, &self.inherited)?)
             };
             prepared.push(Prepared {
                 listener: Arc::clone(listener),
@@ -240,6 +248,7 @@ impl Acceptor {
             let open = Open {
                 ready: ready && listening.is_some(),
                 listening,
+                kept: None,
                 listener,
                 session,
                 announced: false,
@@ -250,6 +259,14 @@ impl Acceptor {
             let stays = |other: &Open| other.listener.is(&open.listener);
             if !self.open.values().any(stays) {
                 log::info!("listener {}: removed", open.listener.name());
+                if open.listening.as_ref().is_some_and(Listening::is_passed) || open.kept.is_some()
+                {
+                    log::warn!(
+                        "listener {}: systemd still listens for it, and clients wait there in vain: \
+                         stop its .socket unit",
+                        open.listener.name()
+                    );
+                }
             }
             open.end(registry, time, now);
         }
@@ -271,8 +288,11 @@ impl Acceptor {
     /// Stops listening in some places.
     pub(super) fn stop(&mut self, listeners: &[Arc<Listener>], time: SystemTime) {
         for open in self.open.values_mut() {
-            if has(listeners, &open.listener) && open.listening.take().is_some() {
-                open.ready = false;
+            if has(listeners, &open.listener)
+                && let Some(listening) = open.listening.take()
+            {
+                open.ready = listening.is_passed();
+                open.kept = Some(listening).filter(Listening::is_passed);
                 open.listener.set_stopped(true, time);
                 open.session.set_state(SessionState::StoppedListener, time);
             }
@@ -291,7 +311,7 @@ impl Acceptor {
             .iter()
             .filter(|(_, open)| open.listening.is_none() && has(listeners, &open.listener));
         let sockets = stopped.map(|(number, open)| {
-            let listening = listen(&open.listener, *number, events)?;
+            let listening = listen(&open.listener, *number, events, &self.inherited)?;
             Ok((*number, listening))
         });
         for (number, listening) in sockets.collect::<Result<Vec<_>, _>>()? {
@@ -301,6 +321,7 @@ impl Acceptor {
             if let Some(address) = listening.address() {
                 open.listener.set_address(address);
             }
+            open.ready = open.kept.take().is_some();
             open.listening = Some(listening);
             open.listener.set_stopped(false, time);
             open.session.set_state(SessionState::Listener, time);
@@ -378,14 +399,23 @@ fn listen(
     listener: &Listener,
     number: usize,
     events: &mio::Registry,
+    inherited: &Inherited,
 ) -> Result<Listening, ListenError> {
     let watch = |listening: Listening| {
         let fd = listening.as_raw_fd();
         let token = Source::Listener(number).token();
-        events.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+        match events.register(&mut SourceFd(&fd), token, Interest::READABLE) {
+            // One that was passed to the program is watched as long as it is there.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                events.reregister(&mut SourceFd(&fd), token, Interest::READABLE)?;
+            }
+            result => result?,
+        }
         Ok(listening)
     };
-    let listening = socket_of(listener).and_then(watch);
+    let passed = inherited.find(listener.name(), &listener.parameters.endpoint);
+    let listening = passed.transpose().unwrap_or_else(|| socket_of(listener));
+    let listening = listening.and_then(watch);
     listening.map_err(|cause| ListenError::Listen {
         listener: listener.name().to_owned(),
         endpoint: place_in_words(listener),
@@ -469,8 +499,9 @@ impl Relay {
             return false;
         };
         let Some(listening) = &open.listening else {
-            open.ready = false;
-            return false;
+            // Nobody waits at the socket of a stopped listener; not for long, that is.
+            open.ready = open.kept.as_ref().is_some_and(|kept| kept.accept().is_ok());
+            return open.ready;
         };
         if sessions >= self.acceptor.sessions_at_most {
             if listening.has_waiting() {

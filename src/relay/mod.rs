@@ -40,6 +40,8 @@ use mio::event::Event;
 use mio::{Events, Poll};
 use slab::Slab;
 
+use crate::inherited::Inherited;
+use crate::pulse::Pulse;
 use crate::registry::{CloseReason, Registry, SessionState, Topology};
 use accept::Acceptor;
 use control::Control;
@@ -89,6 +91,7 @@ pub struct Relay {
     topology: Arc<Topology>,
     /// Looks up the names of servers.
     names: Option<Names>,
+    pulse: Pulse,
     now: Instant,
 }
 
@@ -99,18 +102,29 @@ impl Relay {
     /// Beyond `sessions_at_most`, clients wait in the kernel until others have
     /// left; [`sessions_within`] says how many the descriptors allow.
     pub fn bind(registry: Arc<Registry>, sessions_at_most: usize) -> Result<Self, ListenError> {
+        Self::bind_with(registry, sessions_at_most, Inherited::none())
+    }
+
+    /// The same, where some sockets listen already.
+    pub fn bind_with(
+        registry: Arc<Registry>,
+        sessions_at_most: usize,
+        inherited: Inherited,
+    ) -> Result<Self, ListenError> {
         let poll = Poll::new().map_err(ListenError::Poll)?;
         let control = Control::new(poll.registry()).map_err(ListenError::Poll)?;
         let registry_topology = registry.topology();
         let health = Health::new(&registry_topology, Instant::now());
-        let acceptor = Acceptor::bind(&registry, poll.registry(), sessions_at_most)?;
+        let acceptor = Acceptor::bind(&registry, poll.registry(), sessions_at_most, inherited)?;
         // What is asked from now on waits until the first turn.
         let bell = control.handle();
         registry.commands.attach(move || bell.ring());
         registry.data_plane.set_kept(0, Scratch::LIMIT);
+        let handle = control.handle();
         Ok(Self {
             registry,
             poll,
+            pulse: Pulse::new("relay's", move || handle.ring()),
             control,
             acceptor,
             sessions: Slab::new(),
@@ -144,6 +158,12 @@ impl Relay {
         self.control.handle()
     }
 
+    /// The pulse of its loop.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
     /// Relays until [`Handle::stop`], and follows the registry's commands.
     pub fn run(mut self) -> io::Result<()> {
         self.names = Some(Names::start(&self.registry.topology().servers)?);
@@ -158,6 +178,7 @@ impl Relay {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
+            self.pulse.beat();
             self.now = Instant::now();
             self.turn(&events);
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::support::daemon::one_service;
 use super::support::http::connect;
 use super::support::mariadb::GREETING;
+use super::support::process::in_words_of_glibc;
 use super::support::server::full_backlog;
 use super::support::{Daemon, Document, Server, until};
 
@@ -134,7 +135,7 @@ fn where_a_port_is_taken_meanwhile_it_stays_stopped() {
         let answer = daemon.act("PUT", &format!("{target}/start"));
         assert_eq!(answer.status, 409);
         assert_eq!(
-            answer.detail(),
+            in_words_of_glibc(&answer.detail()),
             format!(
                 "listener listener: cannot listen for clients on {address}: Address already in use (os error 98)"
             )

@@ -28,6 +28,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("socket", &[]),
     ("journal", &[]),
+    ("pulse", &[]),
+    ("inherited", &["config", "socket"]),
+    ("systemd", &["pulse"]),
     ("cli", &["config", "duration", "terminal"]),
     // A client like any other: it knows of the daemon what the API says.
     ("terminal", &["config", "jsonapi", "lock"]),
@@ -36,16 +39,43 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("registry", &["config", "lock"]),
     ("events", &["journal", "jsonapi", "registry", "time"]),
-    ("relay", &["config", "protocol", "registry", "socket"]),
+    (
+        "relay",
+        &[
+            "config",
+            "inherited",
+            "protocol",
+            "pulse",
+            "registry",
+            "socket",
+        ],
+    ),
     (
         "admin",
         &[
-            "config", "duration", "events", "jsonapi", "lock", "registry", "socket", "time",
+            "config",
+            "duration",
+            "events",
+            "inherited",
+            "jsonapi",
+            "lock",
+            "pulse",
+            "registry",
+            "socket",
+            "time",
         ],
     ),
     (
         "daemon",
-        &["admin", "config", "events", "registry", "relay"],
+        &[
+            "admin",
+            "config",
+            "events",
+            "inherited",
+            "registry",
+            "relay",
+            "systemd",
+        ],
     ),
 ];
 

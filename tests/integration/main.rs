@@ -4,6 +4,7 @@
 //! and every wait in it has a deadline.
 
 mod access;
+mod activation;
 mod admin;
 mod conditions;
 mod configuration;
@@ -28,6 +29,7 @@ mod mutation;
 mod observe_mariadb;
 mod observe_postgresql;
 mod openapi;
+mod packaging;
 mod property;
 mod proxied;
 mod proxy_headers;
@@ -39,6 +41,8 @@ mod reload;
 mod soak;
 mod stopping;
 mod support;
+mod systemd;
 mod terminal;
 mod top;
 mod transparency;
+mod unit;

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::support::daemon::{one_service, program};
+use super::support::process::in_words_of_glibc;
 use super::support::server::closed_port;
 use super::support::{Daemon, Directory, Server, http, until};
 
@@ -91,7 +92,7 @@ fn a_port_in_use_is_one_line_and_status_1() {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(1));
-        let message = String::from_utf8(output.stderr).unwrap();
+        let message = in_words_of_glibc(&String::from_utf8(output.stderr).unwrap());
         assert_eq!(message.lines().count(), 1, "{message}");
         assert!(
             message.ends_with(&format!(

@@ -17,7 +17,8 @@ use super::{Door, FIRST_CLIENT};
 use crate::admin::StartError;
 use crate::admin::access::{Credentials, Peer};
 use crate::admin::client::ClientNumber;
-use crate::config::{self, AdminSocket};
+use crate::config::{self, AdminSocket, Endpoint};
+use crate::inherited::{self, Inherited};
 use crate::socket::{self, Accepted, Listening, Permissions};
 
 /// How long accepting rests when the system has nothing left to accept with.
@@ -62,11 +63,20 @@ impl Listener {
     }
 }
 
-/// Listens on the address, and on the unix socket where there is one.
-pub(super) fn listen(parameters: &config::Admin) -> Result<Vec<Listener>, StartError> {
+/// Listens on the address, and on the unix socket where there is one, unless
+/// somebody does already for us.
+pub(super) fn listen(
+    parameters: &config::Admin,
+    inherited: &Inherited,
+) -> Result<Vec<Listener>, StartError> {
     let address = SocketAddr::new(parameters.host, parameters.port);
-    let tcp =
-        Listening::tcp(address).map_err(|cause| StartError::Listen(address.to_string(), cause))?;
+    let endpoint = Endpoint::Tcp {
+        address: Some(parameters.host),
+        port: parameters.port,
+    };
+    let tcp = inherited.find(inherited::ADMIN, &endpoint).transpose();
+    let tcp = tcp.unwrap_or_else(|| Listening::tcp(address));
+    let tcp = tcp.map_err(|cause| StartError::Listen(address.to_string(), cause))?;
     let limited = tcp.limit_send_buffers(SEND_BUFFER);
     limited.map_err(|cause| StartError::Listen(address.to_string(), cause))?;
     let mut listeners = vec![Listener::new(tcp)];
@@ -82,7 +92,9 @@ pub(super) fn listen(parameters: &config::Admin) -> Result<Vec<Listener>, StartE
             owner: *owner,
             group: *group,
         };
-        let unix = Listening::unix(path, &permissions);
+        let passed = inherited.find(inherited::ADMIN_SOCKET, &Endpoint::Unix(path.clone()));
+        let unix = passed.transpose();
+        let unix = unix.unwrap_or_else(|| Listening::unix(path, &permissions));
         let unix = unix.map_err(|cause| StartError::Listen(path.display().to_string(), cause))?;
         listeners.push(Listener::new(unix));
     }

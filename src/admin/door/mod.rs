@@ -27,6 +27,8 @@ use slab::Slab;
 use super::StartError;
 use super::client::{Bell, Clients};
 use crate::config;
+use crate::inherited::Inherited;
+use crate::pulse::Pulse;
 use accept::{Listener, listen};
 use connection::{Connection, Means, Step};
 use inner::Inner;
@@ -55,6 +57,7 @@ pub(super) struct Door {
     inner: Inner,
     clients: Arc<Clients>,
     bell: Arc<Bell>,
+    pulse: Pulse,
     stop: Arc<AtomicBool>,
     connections: Slab<Option<Connection>>,
     clients_at_most: usize,
@@ -85,10 +88,11 @@ impl Door {
     pub(super) fn bind(
         parameters: &config::Admin,
         inner_path: PathBuf,
+        inherited: &Inherited,
     ) -> Result<Self, StartError> {
         let poll = Poll::new().map_err(StartError::Poll)?;
         let waker = Waker::new(poll.registry(), BELL).map_err(StartError::Poll)?;
-        let listeners = listen(parameters)?;
+        let listeners = listen(parameters, inherited)?;
         let watch = |fd, token| {
             poll.registry()
                 .register(&mut SourceFd(&fd), token, Interest::READABLE)
@@ -115,6 +119,10 @@ impl Door {
             listeners,
             inner_path,
             inner,
+            pulse: {
+                let bell = clients.bell();
+                Pulse::new("admin door's", move || bell.wake())
+            },
             bell: clients.bell(),
             clients,
             stop: Arc::default(),
@@ -144,6 +152,11 @@ impl Door {
         Arc::clone(&self.clients)
     }
 
+    /// The pulse of its loop.
+    pub(super) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
     /// What another thread needs to end it.
     pub(super) fn handle(&self) -> Handle {
         Handle {
@@ -164,6 +177,7 @@ impl Door {
                 }
                 Ok(()) => {}
             }
+            self.pulse.beat();
             self.now = Instant::now();
             self.turn(&events);
         }
@@ -333,7 +347,7 @@ mod tests {
         let tiny_http = UnixListener::bind(inner.socket()).unwrap();
         let config = Config::parse("test", b"[maxscale]\nadmin_port=0\n").unwrap();
         (
-            Door::bind(&config.admin, inner.socket()).unwrap(),
+            Door::bind(&config.admin, inner.socket(), &Inherited::none()).unwrap(),
             inner,
             tiny_http,
         )

@@ -28,11 +28,46 @@ fn write_configuration(directory: &Directory, maxscale: &str, sections: &str) ->
     directory.file("sessiond.cnf", text)
 }
 
+/// Where the program is: what cargo has built, or what `SESSIOND_PROGRAM` names,
+/// as `make test-static` does.
+pub fn program_path() -> PathBuf {
+    let other = std::env::var_os("SESSIOND_PROGRAM");
+    other.map_or_else(|| env!("CARGO_BIN_EXE_sessiond").into(), PathBuf::from)
+}
+
 /// The program, not yet started.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sessiond"));
-    command.env_remove("RUNTIME_DIRECTORY");
+    let mut command = Command::new(program_path());
+    leave_systemd_out(&mut command);
     command
+}
+
+/// The program, to be started with sockets that listen already; `launch.py` says
+/// how they are written.
+pub fn program_with_sockets<'a>(sockets: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new("python3");
+    leave_systemd_out(&mut command);
+    command
+        .args(["-c", include_str!("launch.py")])
+        .args(sockets)
+        .arg("--")
+        .arg(program_path());
+    command
+}
+
+/// Whoever starts the tests may run under systemd.
+fn leave_systemd_out(command: &mut Command) {
+    for name in [
+        "RUNTIME_DIRECTORY",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "LISTEN_PID",
+        "LISTEN_FDS",
+        "LISTEN_FDNAMES",
+    ] {
+        command.env_remove(name);
+    }
 }
 
 impl Daemon {
@@ -52,14 +87,22 @@ impl Daemon {
     pub fn start_limited(sections: &str, descriptors: usize) -> Self {
         let mut command = Command::new("sh");
         let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
-        command
-            .args(["-c", &script])
-            .arg(env!("CARGO_BIN_EXE_sessiond"));
+        command.args(["-c", &script]).arg(program_path());
         Self::start_with("", sections, command)
     }
 
-    fn start_with(maxscale: &str, sections: &str, mut command: Command) -> Self {
-        let directory = Directory::new();
+    /// Starts it by a command, which gets `--config` and the file besides.
+    pub fn start_with(maxscale: &str, sections: &str, command: Command) -> Self {
+        Self::start_in(Directory::new(), maxscale, sections, command)
+    }
+
+    /// Starts it in a directory that is there already.
+    pub fn start_in(
+        directory: Directory,
+        maxscale: &str,
+        sections: &str,
+        mut command: Command,
+    ) -> Self {
         let path = write_configuration(&directory, maxscale, sections);
         let process = Process::start(
             command

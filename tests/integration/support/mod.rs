@@ -10,6 +10,7 @@ pub mod http;
 pub mod interactive;
 pub mod library;
 pub mod mariadb;
+pub mod notify;
 pub mod postgresql;
 pub mod process;
 pub mod prometheus;

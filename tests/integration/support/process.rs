@@ -1,7 +1,7 @@
 //! A child process whose lines on standard error can be waited for.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -172,4 +172,27 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// What a program says, in the words of glibc where musl has shorter ones: the
+/// static program has musl's.
+pub fn in_words_of_glibc(text: &str) -> String {
+    text.replace(": Address in use (", ": Address already in use (")
+}
+
+/// Runs a program to its end, which must be a good one without complaints.
+pub fn quietly(command: &mut Command) -> String {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output();
+    let output = output
+        .unwrap_or_else(|error| panic!("cannot start {name}: {error}; `make test` installs it"));
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output;
+    let complaints = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "{name}: {complaints}");
+    assert_eq!(complaints, "", "{name}");
+    String::from_utf8(stdout).unwrap()
 }
