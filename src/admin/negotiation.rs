@@ -10,7 +10,17 @@ pub(super) enum MediaType {
     Json,
     /// `application/x-ndjson`: a line of JSON each.
     Lines,
+    /// `text/html`.
+    Html,
+    /// `text/css`.
+    Style,
+    /// `text/javascript`.
+    Script,
+    /// `image/svg+xml`.
+    Image,
 }
+
+const HTML: &str = "text/html";
 
 const JSON_API: &str = "application/vnd.api+json";
 const JSON: &str = "application/json";
@@ -21,6 +31,10 @@ impl MediaType {
             Self::JsonApi => JSON_API,
             Self::Json => JSON,
             Self::Lines => "application/x-ndjson",
+            Self::Html => "text/html; charset=utf-8",
+            Self::Style => "text/css; charset=utf-8",
+            Self::Script => "text/javascript; charset=utf-8",
+            Self::Image => "image/svg+xml",
         }
     }
 
@@ -55,11 +69,32 @@ impl MediaType {
     }
 }
 
+/// Whether a client would rather read a page than a document, as browsers do:
+/// it names `text/html`, and gives no document the same weight by name.
+pub(super) fn prefers_html(accept: Option<&str>) -> bool {
+    let ranges: Vec<Range<'_>> = split(accept.unwrap_or_default(), ',')
+        .map(Range::parse)
+        .collect();
+    let weight = |names: &[&str]| {
+        let is_named = |range: &&Range<'_>| {
+            names
+                .iter()
+                .any(|name| range.name.eq_ignore_ascii_case(name))
+        };
+        let weights = ranges.iter().filter(is_named).map(|range| range.weight);
+        weights.max().unwrap_or(0)
+    };
+    let html = weight(&[HTML]);
+    html > weight(&[JSON_API, JSON]) && html >= weight(&["*/*", "application/*"])
+}
+
 /// One of the media ranges.
 struct Range<'a> {
     name: &'a str,
     /// Its weight is not 0.
     is_wanted: bool,
+    /// Its weight, in thousandths.
+    weight: u16,
     /// It has no parameter but `profile`: of extensions, `ext`, we have none.
     is_plain: bool,
 }
@@ -70,6 +105,7 @@ impl<'a> Range<'a> {
         let mut range = Self {
             name: parts.next().unwrap_or_default(),
             is_wanted: true,
+            weight: 1000,
             is_plain: true,
         };
         for parameter in parts {
@@ -81,6 +117,7 @@ impl<'a> Range<'a> {
                         .trim()
                         .bytes()
                         .any(|byte| (b'1'..=b'9').contains(&byte));
+                    range.weight = thousandths(value.trim());
                     break;
                 }
                 "profile" => {}
@@ -89,6 +126,18 @@ impl<'a> Range<'a> {
         }
         range
     }
+}
+
+/// A weight (RFC 9110, section 12.4.2), of which three digits count.
+fn thousandths(weight: &str) -> u16 {
+    let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
+    if whole != "0" {
+        return u16::from(whole == "1") * 1000;
+    }
+    let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(3);
+    digits.fold(0, |sum, digit| {
+        sum * 10 + u16::from(digit.wrapping_sub(b'0').min(9))
+    })
 }
 
 /// Splits at a character that is not in quotes.
@@ -110,6 +159,36 @@ fn split(text: &str, at: char) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_is_for_those_who_would_rather_have_one() {
+        for accept in [
+            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+            "text/html, application/xhtml+xml, */*",
+            "TEXT/HTML",
+            "text/html;q=0.9, application/json;q=0.85",
+            "application/json;q=0.001, text/html;q=0.01",
+            "text/html;charset=utf-8",
+            "text/html; q=1.000",
+        ] {
+            assert!(prefers_html(Some(accept)), "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "text/*",
+            "text/plain",
+            "text/html;q=0",
+            "text/html;q=0.5, */*",
+            "text/html, application/json",
+            "application/vnd.api+json, text/html;q=0.9",
+            "text/html;q=0.8, application/json;q=0.85",
+            "text/html;q=nonsense",
+        ] {
+            assert!(!prefers_html(Some(accept)), "{accept}");
+        }
+        assert!(!prefers_html(None));
+    }
 
     #[test]
     fn the_media_type_is_what_the_client_names() {

@@ -90,6 +90,14 @@ impl Reply {
         Self::new((200, "OK"), Body::Whole(document))
     }
 
+    /// 200 with what is always the same, and header fields of its own.
+    pub(super) fn fixed(text: &str, fields: Vec<(&'static str, &'static str)>) -> Self {
+        Self {
+            fields,
+            ..Self::document(text.to_owned())
+        }
+    }
+
     /// 200 with a document that may be long.
     pub(super) fn pieces(mut pieces: Pieces) -> Self {
         let body = match pieces() {

@@ -31,7 +31,7 @@ fn token(arguments: &[&str]) -> (String, String) {
 pub struct WithAccounts {
     pub daemon: Daemon,
     directory: Directory,
-    reader: String,
+    pub reader: String,
     pub administrator: String,
 }
 

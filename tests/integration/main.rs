@@ -26,6 +26,8 @@ mod mutation;
 mod observe_mariadb;
 mod observe_postgresql;
 mod openapi;
+mod page;
+mod page_kill;
 mod property;
 mod proxied;
 mod proxy_headers;

@@ -31,7 +31,7 @@ use accept::{Listener, listen};
 use connection::{Connection, Step};
 use inner::Inner;
 
-pub(super) use inner::{InnerDirectory, authorization, client_number, host, list};
+pub(super) use inner::{InnerDirectory, authorization, client_number, host, list, site};
 
 const BELL: Token = Token(0);
 const INNER: Token = Token(1);

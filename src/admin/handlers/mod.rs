@@ -9,6 +9,7 @@ mod deeds;
 mod events;
 mod listeners;
 mod openapi;
+mod page;
 mod relationship;
 mod root;
 mod servers;
@@ -22,13 +23,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::access::Who;
 use super::hosts::{Completeness, Hosts};
 use super::negotiation::MediaType;
 use super::precondition::Validators;
 use super::refusal::Refusal;
 use super::reply::{PIECE, Piece, Reply};
-use super::route::{Kind, Route};
+use super::route::{Kind, Part, Route};
 use super::stream::Places;
+use crate::config::Role;
 use crate::jsonapi::{
     Accepts, Lifetime, Query, Resource, Selection, View, Writer, begin_collection, document,
     end_collection, select, write_row,
@@ -72,7 +75,10 @@ const KILLS: usize = 2;
 
 /// Something that there is.
 pub(super) enum Found {
-    Root,
+    /// The program itself, and what whoever asks may do.
+    Root(Role),
+    /// A part of the status page.
+    Page(Part),
     OpenApi,
     Events,
     Sessions,
@@ -101,10 +107,11 @@ impl Context {
         }
     }
 
-    /// What a route leads to.
-    pub(super) fn find(&self, route: &Route) -> Result<Found, Refusal> {
+    /// What a route leads to, for somebody.
+    pub(super) fn find(&self, route: &Route, who: &Who) -> Result<Found, Refusal> {
         match route {
-            Route::Root => Ok(Found::Root),
+            Route::Home | Route::Root => Ok(Found::Root(who.role())),
+            Route::Page(part) => Ok(Found::Page(*part)),
             Route::OpenApi => Ok(Found::OpenApi),
             Route::Events => Ok(Found::Events),
             Route::Collection(Kind::Sessions) => Ok(Found::Sessions),
@@ -154,7 +161,8 @@ impl Context {
     pub(super) fn render(&self, found: Found, query: Query, view: View) -> Reply {
         let topology = self.registry.topology();
         match found {
-            Found::Root => Reply::document(root::document(self, &query, &view)),
+            Found::Root(role) => Reply::document(root::document(self, role, &query, &view)),
+            Found::Page(part) => page::reply(part),
             Found::OpenApi => Reply::document(openapi::document(&query)),
             Found::Events => self.events(&query),
             Found::Sessions => self.sessions(query, view),
@@ -294,7 +302,8 @@ impl Context {
         };
         let topology = self.registry.topology();
         match found {
-            Found::Root => ("root", never),
+            Found::Root(role) => (role.as_str(), never),
+            Found::Page(part) => (page::name(*part), never),
             Found::OpenApi => ("openapi", never),
             Found::Events => ("events", never),
             Found::Sessions => ("sessions", self.registry.sessions.last_change()),
@@ -314,7 +323,11 @@ impl Found {
     /// Which parameters it takes.
     pub(super) fn accepts(&self) -> Accepts {
         match self {
-            Self::Root | Self::OpenApi | Self::Events | Self::Relationship(..) => Accepts::LAYOUT,
+            Self::Root(_)
+            | Self::Page(_)
+            | Self::OpenApi
+            | Self::Events
+            | Self::Relationship(..) => Accepts::LAYOUT,
             Self::Sessions => Accepts::SESSIONS,
             Self::Services | Self::Servers | Self::Listeners => Accepts::COLLECTION,
             Self::Session(_) => Accepts::SESSION,
@@ -329,6 +342,7 @@ impl Found {
             // It is no document of JSON:API, whatever is asked for.
             Self::OpenApi => Some(MediaType::Json),
             Self::Events => Some(MediaType::Lines),
+            Self::Page(part) => Some(page::media_type(*part)),
             _ => MediaType::for_accept(accept),
         }
     }
