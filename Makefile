@@ -1,6 +1,6 @@
 # What the tests need beside Rust: a command, and the Debian package that has it.
 PROGRAMS = mariadbd:mariadb-server mariadb:mariadb-client postgres:postgresql psql:postgresql-client \
-	openssl:openssl curl:curl
+	openssl:openssl curl:curl chromium:chromium chromedriver:chromium-driver npm:npm
 
 .PHONY: run test check bench programs
 

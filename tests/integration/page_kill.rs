@@ -5,7 +5,7 @@ use std::io::Read;
 use std::net::TcpStream;
 
 use super::access::{WithAccounts, basic};
-use super::page::{LIVE, until_ids};
+use super::page::{LIVE, pictures, until_ids, violations};
 use super::support::browser::Browser;
 use super::support::http;
 use super::support::{PATIENCE, Server};
@@ -61,6 +61,8 @@ fn an_administrator_kills_by_keyboard_when_the_question_is_answered() {
         about.ends_with(" on service with server. Its connections are closed at once."),
         "{about}"
     );
+    assert_eq!(violations(&browser), Vec::<String>::new());
+    browser.keep_picture(&pictures().join("question.png"));
     // Who presses Enter without a look, or Escape, has done nothing.
     assert_eq!(browser.text(focused), "Cancel");
     browser.press("\u{e007}");

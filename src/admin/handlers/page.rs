@@ -58,28 +58,19 @@ pub(super) fn name(part: Part) -> &'static str {
     }
 }
 
-/// Where the line goes on that starts here, if a browser needs it: behind its tabs.
-const fn begin_of_line(text: &[u8], mut at: usize) -> Option<usize> {
-    while at < text.len() && text[at] == b'\t' {
-        at += 1;
-    }
-    let is_comment = at + 1 < text.len() && text[at] == b'/' && text[at + 1] == b'/';
-    if is_comment { None } else { Some(at) }
-}
-
 /// Copies the lines that a browser needs, and returns how many bytes that are.
 const fn copy_for_browsers(text: &[u8], to: &mut [u8]) -> usize {
     let (mut at, mut length) = (0, 0);
     while at < text.len() {
-        let begin = begin_of_line(text, at);
-        let mut from = match begin {
-            Some(begin) => begin,
-            None => at,
-        };
+        while text[at] == b'\t' {
+            at += 1;
+        }
+        let is_needed = text[at] != b'\n' && !(text[at] == b'/' && text[at + 1] == b'/');
         loop {
-            let byte = text[from];
-            from += 1;
-            if begin.is_some() {
+            let byte = text[at];
+            at += 1;
+            if is_needed {
+                // Without room for it, it is counted.
                 if length < to.len() {
                     to[length] = byte;
                 }
@@ -89,7 +80,6 @@ const fn copy_for_browsers(text: &[u8], to: &mut [u8]) -> usize {
                 break;
             }
         }
-        at = from;
     }
     length
 }
@@ -125,7 +115,8 @@ mod tests {
     fn the_script_is_what_was_written_without_what_is_for_people() {
         let written = std::str::from_utf8(WRITTEN).unwrap();
         let lines = written.lines().map(|line| line.trim_start_matches('\t'));
-        let lines: Vec<&str> = lines.filter(|line| !line.starts_with("//")).collect();
+        let is_needed = |line: &&str| !line.is_empty() && !line.starts_with("//");
+        let lines: Vec<&str> = lines.filter(is_needed).collect();
         assert_eq!(SCRIPT, lines.join("\n") + "\n");
         // A text over several lines would lose what indents it.
         assert!(

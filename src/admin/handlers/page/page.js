@@ -291,12 +291,12 @@ function plot(figure, names, words, least) {
 		put(all('b', figure)[index], latest);
 		return `${name} now ${latest}, lowest ${words(Math.min(...known(name)))}, highest ${words(Math.max(...known(name)))}`;
 	}).join('; ');
-	put($('div span', figure), words(top));
+	put($('div span', figure), words(top).replace('.0', ''));
 }
 
 function plots() {
 	while (samples[0]?.at < now() - 600) samples.shift();
-	const or = words => number => Number.isFinite(number) ? words(number) : '–';
+	const or = words => number => number >= 0 && number < Infinity ? words(number) : '–';
 	plot($('#count'), ['sessions'], or(count), 5);
 	plot($('#rate'), ['received', 'sent'], or(number => bytes(number) + '/s'), 100);
 }
@@ -307,7 +307,7 @@ let lost, timer;
 function tell() {
 	const paused = pause.ariaPressed === 'true';
 	put($('#state'), lost ? 'No answer' : paused ? 'Paused' : 'Live');
-	$('#state').className = lost ? 'lost' : paused ? '' : 'live';
+	$('#state').className = lost ? 'lost' : paused || 'live';
 }
 
 function lose(error) {
