@@ -28,6 +28,7 @@ mod observe_postgresql;
 mod openapi;
 mod page;
 mod page_kill;
+mod page_look;
 mod property;
 mod proxied;
 mod proxy_headers;

@@ -5,7 +5,8 @@ use std::io::Read;
 use std::net::TcpStream;
 
 use super::access::{WithAccounts, basic};
-use super::page::{LIVE, pictures, until_ids, violations};
+use super::page::{LIVE, assert_content, until_ids};
+use super::page_look::{pictures, violations};
 use super::support::browser::Browser;
 use super::support::http;
 use super::support::{PATIENCE, Server};
@@ -82,7 +83,7 @@ fn an_administrator_kills_by_keyboard_when_the_question_is_answered() {
     // Who stood on the row stands on the next one.
     browser.until(&format!("({focused}) === 'Kill session 3'"));
     drop(other);
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_content(&browser);
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn who_may_not_kill_has_no_button_for_it() {
             .text("document.querySelector('#facts').textContent")
             .ends_with(", read only")
     );
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_content(&browser);
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn the_question_is_about_the_session_that_was_shown() {
     until_ids(&browser, "");
     browser.click("#kill");
     browser.until("document.querySelector('#said').textContent === 'Session 2 had ended already.'");
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_content(&browser);
 }
 
 #[test]

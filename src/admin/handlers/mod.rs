@@ -9,7 +9,7 @@ mod deeds;
 mod events;
 mod listeners;
 mod openapi;
-mod page;
+pub(super) mod page;
 mod relationship;
 mod root;
 mod servers;

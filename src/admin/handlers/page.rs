@@ -22,6 +22,13 @@ const FOR_BROWSERS: [u8; length_for_browsers(WRITTEN)] = for_browsers(WRITTEN);
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
+/// What every part says in its head.
+pub(in crate::admin) const FIELDS: [(&str, &str); 3] = [
+    ("Content-Security-Policy", POLICY),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+];
+
 /// A part, for a browser.
 pub(super) fn reply(part: Part) -> Reply {
     let text = match part {
@@ -30,12 +37,7 @@ pub(super) fn reply(part: Part) -> Reply {
         Part::Script => SCRIPT,
         Part::Icon => ICON,
     };
-    let fields = vec![
-        ("Content-Security-Policy", POLICY),
-        ("Referrer-Policy", "no-referrer"),
-        ("Cross-Origin-Resource-Policy", "same-origin"),
-    ];
-    Reply::fixed(text, fields)
+    Reply::fixed(text, FIELDS.to_vec())
 }
 
 /// What it is for a browser.

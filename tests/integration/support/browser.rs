@@ -1,22 +1,23 @@
 //! A real browser without a window, driven over WebDriver (W3C Recommendation,
 //! "WebDriver"): HTTP and JSON to chromedriver.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Condvar, Mutex};
 
 use serde_json::{Value, json};
 
-use super::http::connect;
 use super::interactive::Interactive;
-use super::{Directory, until};
+use super::{Directory, PATIENCE, until};
 
 pub struct Browser {
     _driver: Interactive,
     address: SocketAddr,
     session: String,
     _profile: Directory,
+    _turn: Turn,
 }
 
 /// What an element is called in answers (WebDriver, section 12.2).
@@ -37,9 +38,38 @@ const ARGUMENTS: [&str; 11] = [
     "--lang=en",
 ];
 
+/// How many browsers there are at a time: more of them only wait for each other.
+const MOST: usize = 2;
+
+/// How many there are, and that one has gone.
+static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// Being one of those.
+struct Turn;
+
+impl Turn {
+    fn wait() -> Self {
+        let (running, gone) = &RUNNING;
+        let mut running = gone
+            .wait_while(running.lock().unwrap(), |running| *running >= MOST)
+            .unwrap();
+        *running += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let (running, gone) = &RUNNING;
+        *running.lock().unwrap() -= 1;
+        gone.notify_one();
+    }
+}
+
 impl Browser {
     pub fn start() -> Self {
-        // chromedriver cannot say which port it has until it is too late to ask for another.
+        let turn = Turn::wait();
+        // chromedriver cannot be told which port is free.
         let mut driver = Interactive::start(Command::new("chromedriver").arg("--port=0"));
         let port = loop {
             let line = driver.hear();
@@ -48,13 +78,14 @@ impl Browser {
             }
         };
         let profile = Directory::new();
+        let directory = format!("--user-data-dir={}", profile.path().display());
         let mut browser = Self {
             _driver: driver,
             address: SocketAddr::new("127.0.0.1".parse().unwrap(), port),
             session: String::new(),
             _profile: profile,
+            _turn: turn,
         };
-        let directory = format!("--user-data-dir={}", browser._profile.path().display());
         let arguments: Vec<&str> = ARGUMENTS.into_iter().chain([directory.as_str()]).collect();
         let capabilities = json!({"capabilities": {"alwaysMatch": {
             "goog:chromeOptions": {"args": arguments},
@@ -169,60 +200,63 @@ impl Browser {
     }
 
     fn call(&self, method: &str, path: &str, body: &Value) -> Value {
-        let body = body.to_string();
-        let mut stream = BufReader::new(connect(self.address));
-        // To start may take longer than anything else, where other tests do so, too.
-        stream
-            .get_ref()
-            .set_read_timeout(Some(3 * super::PATIENCE))
-            .unwrap();
-        write!(
-            stream.get_mut(),
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            self.address,
-            body.len()
-        )
-        .unwrap();
-        let (status, body) = read_answer(&mut stream);
-        let mut document: Value = serde_json::from_slice(&body).unwrap();
-        let value = document["value"].take();
+        let (status, value) = self
+            .ask(method, path, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}"));
         assert_eq!(
             status, "200",
             "{method} {path}: {value}; `make test` installs chromium"
         );
         value
     }
+
+    fn ask(&self, method: &str, path: &str, body: &Value) -> io::Result<(String, Value)> {
+        let body = body.to_string();
+        let stream = TcpStream::connect(self.address)?;
+        // To start may take longer than anything else, where other tests do so, too.
+        stream.set_read_timeout(Some(3 * PATIENCE))?;
+        let mut stream = BufReader::new(stream);
+        write!(
+            stream.get_mut(),
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.address,
+            body.len()
+        )?;
+        let (status, body) = read_answer(&mut stream)?;
+        let mut document: Value = serde_json::from_slice(&body)?;
+        Ok((status, document["value"].take()))
+    }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        if std::thread::panicking() || self.session.is_empty() {
-            // Whatever is left of it ends with the driver, or the test has failed anyway.
-            return;
-        }
-        self.call("DELETE", &self.session, &json!({}));
+        // The driver leaves the browser behind where it is not told. It may have failed itself.
+        let _ = self.ask("DELETE", &self.session, &json!({}));
     }
 }
 
 /// Reads the status and the body of an answer. chromedriver leaves out the
 /// blank behind the name of a field.
-fn read_answer(stream: &mut impl BufRead) -> (String, Vec<u8>) {
-    let mut lines = stream.by_ref().lines().map(Result::unwrap);
-    let status = lines.next().expect("an answer");
-    let status = status.split(' ').nth(1).expect("a status").to_owned();
-    let fields = lines.take_while(|line| !line.is_empty());
-    let length = fields
-        .filter_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            let value = value.trim().to_owned();
-            name.eq_ignore_ascii_case("Content-Length").then_some(value)
-        })
-        .last();
-    let length = length.expect("a length").parse().unwrap();
+fn read_answer(stream: &mut impl BufRead) -> io::Result<(String, Vec<u8>)> {
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    let status = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut length = 0;
+    while line != "\r\n" {
+        line.clear();
+        if stream.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("Content-Length")
+        {
+            length = value.trim().parse().map_err(io::Error::other)?;
+        }
+    }
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).unwrap();
-    (status, body)
+    stream.read_exact(&mut body)?;
+    Ok((status, body))
 }
 
 /// Decodes Base64 (RFC 4648, section 4).

@@ -161,7 +161,7 @@ function table([title, definitions]) {
 	// After the reader has asked for other rows.
 	async function again() {
 		await go(0);
-		say(note.textContent || `${total.textContent} ${type}`);
+		say(note.textContent || heading.textContent);
 	}
 
 	function show(data, sum) {
