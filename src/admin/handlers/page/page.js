@@ -56,7 +56,7 @@ const TABLES = {
 		['Server', 'connections/0/server'],
 		['Database', 'database'],
 		['State', 'state', , { view: 'open', also: 'connected', filters: false, show: a => a.state.replace(/Session | for routing| session/g, '') }],
-		['Ended because', 'close_reason', , { view: 'closed' }],
+		['Reason', 'close_reason', , { view: 'closed' }],
 		['Ended (UTC)', 'closed', , { view: 'closed', sorts: false, filters: false }],
 		['Idle', 'idle', time, { view: 'open' }],
 		['Age', 'seconds_alive', time],
@@ -90,13 +90,13 @@ function table([title, definitions]) {
 			.filter(column => !column.view || view === 'any' || view === column.view);
 		kills = isSessions && mayKill && view !== 'closed';
 		head.replaceChildren(...columns.map(column => {
-			const cell = column.cell = make('th', '', { className: column.kind?.name });
+			const cell = column.cell = make('th', '', { className: column.kind?.name ?? '' });
 			cell.append(column.sorts === false ? column.label : make('button', column.label, {
 				onclick() {
 					const down = column.kind ? sort !== '-' + column.at : sort === column.at;
 					sort = (down ? '-' : '') + column.at;
 					mark();
-					again();
+					go(0);
 				},
 			}));
 			return cell;
@@ -190,7 +190,7 @@ function table([title, definitions]) {
 
 	function add() {
 		const row = make('tr');
-		columns.forEach(({ kind }, index) => row.append(make(index ? 'td' : 'th', '', { className: kind?.name })));
+		columns.forEach(({ kind }, index) => row.append(make(index ? 'td' : 'th', '', { className: kind?.name ?? '' })));
 		if (kills) row.insertCell().append(make('button', 'Kill', { onclick: () => ask(row.item) }));
 		return row;
 	}
@@ -302,7 +302,7 @@ function plots() {
 }
 
 const pause = $('#pause');
-let lost, timer;
+let lost, timer, heard = new Date();
 
 function tell() {
 	const paused = pause.ariaPressed === 'true';
@@ -312,7 +312,7 @@ function tell() {
 
 function lose(error) {
 	if (!lost) samples.push({ at: now() });
-	lost ??= new Date().toLocaleTimeString('en-GB');
+	lost ??= heard.toLocaleTimeString('en-GB');
 	put($('#alarm'), error.message ? `The server has not answered since ${lost}. What is shown is from then.` : `The server refuses: ${error}`);
 	tell();
 }
@@ -333,6 +333,7 @@ async function turn() {
 		}
 		if (lost) say('The server answers again.');
 		lost = undefined;
+		heard = new Date();
 		put($('#alarm'), '');
 		tell();
 	} catch (error) {
