@@ -1,6 +1,7 @@
 # What the tests need beside Rust: a command, and the Debian package that has it.
 PROGRAMS = mariadbd:mariadb-server mariadb:mariadb-client postgres:postgresql psql:postgresql-client \
 	openssl:openssl curl:curl prometheus:prometheus promtool:prometheus \
+	chromium:chromium chromedriver:chromium-driver npm:npm \
 	systemd-analyze:systemd strace:strace man:man-db zsh:zsh fish:fish
 INSTALL_PROGRAMS = @sh tests/programs.sh $(PROGRAMS)
 

@@ -50,7 +50,15 @@ pub(super) struct Credentials {
 #[derive(Clone, Debug)]
 pub(super) struct Who {
     account: Option<String>,
+    role: Role,
     peer: Peer,
+}
+
+impl Who {
+    /// What the account may do, or everybody who comes this way.
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
 }
 
 impl fmt::Display for Who {
@@ -124,15 +132,16 @@ impl Access {
         now: Instant,
     ) -> Result<Who, Refusal> {
         let rules = Arc::clone(&lock(&self.rules));
-        let by = |account: Option<&Account>| Who {
+        let by = |account: Option<&Account>, role| Who {
             account: account.map(|account| account.name.clone()),
+            role,
             peer: *peer,
         };
         if !self.is_our_host(peer, host, &rules.hostnames) {
             return Err(Refusal::Misdirected(host.to_owned()));
         }
         let Peer::Tcp(..) = peer else {
-            return Ok(by(None));
+            return Ok(by(None, Role::Admin));
         };
         let Some((_, accounts)) = &rules.accounts else {
             if writes {
@@ -142,7 +151,7 @@ impl Access {
                         .to_owned(),
                 ));
             }
-            return Ok(by(None));
+            return Ok(by(None, Role::Basic));
         };
         match log_in(accounts, authorization) {
             None => {
@@ -152,7 +161,7 @@ impl Access {
             Some(account) if writes && account.role != Role::Admin => Err(Refusal::Forbidden(
                 "this needs an account with the role admin".to_owned(),
             )),
-            Some(account) => Ok(by(Some(account))),
+            Some(account) => Ok(by(Some(account), account.role)),
         }
     }
 

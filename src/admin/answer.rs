@@ -34,9 +34,16 @@ pub(super) fn answer(access: &Access, asked: &Asked<'_>, context: &Arc<Context>)
         Ok(who) => who,
         Err(refusal) => return Reply::refuse(&refusal, Layout::Compact),
     };
+    if writes && is_of_another_site(door::site(request)) {
+        return Reply::refuse(
+            &Refusal::Forbidden("a page of another site asks for this (Sec-Fetch-Site)".to_owned()),
+            Layout::Compact,
+        );
+    }
     let target = request.url();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let looked_up = Route::parse(path).and_then(|route| {
+        let route = route.for_accept(door::list(request, "Accept").as_deref());
         let allow = route.allow();
         if !allow.split(", ").any(|known| known == method) {
             return Err(Refusal::MethodNotAllowed {
@@ -47,10 +54,17 @@ pub(super) fn answer(access: &Access, asked: &Asked<'_>, context: &Arc<Context>)
         match route.deed(method) {
             Some(deed) => act(request, &route, deed, query, &who, context),
             None if method == "OPTIONS" => Ok(Reply::options(allow)),
-            None => read(request, &route, query, context),
+            None => read(request, &route, query, &who, context),
         }
     });
     looked_up.unwrap_or_else(|refusal| Reply::refuse(&refusal, Query::layout_of(query)))
+}
+
+/// Whether a browser says that the page which asks is not ours (Fetch Metadata,
+/// section 2.3). It asks for nothing like that without our leave, which nobody
+/// gets (CORS); this is for the one that does.
+fn is_of_another_site(site: Option<&str>) -> bool {
+    site.is_some_and(|site| !matches!(site, "same-origin" | "none"))
 }
 
 /// Answers a GET or a HEAD: what there is, in which form, whether the client
@@ -59,9 +73,10 @@ fn read(
     request: &Request,
     route: &Route,
     query: &str,
+    who: &Who,
     context: &Arc<Context>,
 ) -> Result<Reply, Refusal> {
-    let found = context.find(route)?;
+    let found = context.find(route, who)?;
     let media_type = media_type(request, &found)?;
     let query = Query::parse(query, found.accepts()).map_err(Refusal::BadParameter)?;
     let validators = context.validators(&found, query.host_names);
@@ -72,10 +87,10 @@ fn read(
     }
     let links = Links::on(door::host(request));
     let (wait, layout, host_names) = (query.wait, query.layout, query.host_names);
-    let again = route.clone();
+    let (again, asker) = (route.clone(), who.clone());
     let answer = move |context: &Context, validators: Validators| {
         // What is shown must not be older than what the client is told of its age.
-        let found = context.find(&again)?;
+        let found = context.find(&again, &asker)?;
         let view = View::new(links, Instant::now());
         let reply = context.render(found, query, view, media_type);
         Ok(reply.of(media_type, validators))
@@ -83,10 +98,10 @@ fn read(
     let Some(wait) = wait.filter(|_| !found.is_over()) else {
         return answer(context, validators);
     };
-    let route = route.clone();
+    let (route, who) = (route.clone(), who.clone());
     context.wait(found, wait, move |context| {
         // It may have changed since, or gone.
-        let found = context.find(&route);
+        let found = context.find(&route, &who);
         let validators = found.map(|found| context.validators(&found, host_names));
         validators
             .and_then(|validators| answer(context, validators))
@@ -103,7 +118,7 @@ fn act(
     who: &Who,
     context: &Context,
 ) -> Result<Reply, Refusal> {
-    let found = context.find(route)?;
+    let found = context.find(route, who)?;
     let query = Query::parse(query, deed.accepts()).map_err(Refusal::BadParameter)?;
     let media_type = media_type(request, &found)?;
     let validators = context.validators(&found, false);

@@ -14,7 +14,17 @@ pub(super) enum MediaType {
     Metrics,
     /// OpenMetrics 1.0.
     OpenMetrics,
+    /// `text/html`.
+    Html,
+    /// `text/css`.
+    Style,
+    /// `text/javascript`.
+    Script,
+    /// `image/svg+xml`.
+    Image,
 }
+
+const HTML: &str = "text/html";
 
 const JSON_API: &str = "application/vnd.api+json";
 const JSON: &str = "application/json";
@@ -28,6 +38,10 @@ impl MediaType {
             Self::Lines => "application/x-ndjson",
             Self::Metrics => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Html => "text/html; charset=utf-8",
+            Self::Style => "text/css; charset=utf-8",
+            Self::Script => "text/javascript; charset=utf-8",
+            Self::Image => "image/svg+xml",
         }
     }
 
@@ -86,6 +100,25 @@ impl MediaType {
         let mut wildcards = of("*/*").into_iter().chain(of("application/*"));
         (json_api.is_empty() && wildcards.any(Range::is_wanted)).then_some(Self::JsonApi)
     }
+}
+
+/// Whether a client would rather read a page than a document, as browsers do:
+/// it names `text/html`, and gives no document the same weight by name.
+pub(super) fn prefers_html(accept: Option<&str>) -> bool {
+    let ranges: Vec<Range<'_>> = split(accept.unwrap_or_default(), ',')
+        .map(Range::parse)
+        .collect();
+    let weight = |names: &[&str]| {
+        let is_named = |range: &&Range<'_>| {
+            names
+                .iter()
+                .any(|name| range.name.eq_ignore_ascii_case(name))
+        };
+        let weights = ranges.iter().filter(is_named).map(|range| range.weight);
+        weights.max().unwrap_or(0)
+    };
+    let html = weight(&[HTML]);
+    html > weight(&[JSON_API, JSON]) && html >= weight(&["*/*", "application/*"])
 }
 
 /// One of the media ranges.
@@ -166,6 +199,36 @@ fn split(text: &str, at: char) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_is_for_those_who_would_rather_have_one() {
+        for accept in [
+            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+            "text/html, application/xhtml+xml, */*",
+            "TEXT/HTML",
+            "text/html;q=0.9, application/json;q=0.85",
+            "application/json;q=0.001, text/html;q=0.01",
+            "text/html;charset=utf-8",
+            "text/html; q=1.000",
+        ] {
+            assert!(prefers_html(Some(accept)), "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "text/*",
+            "text/plain",
+            "text/html;q=0",
+            "text/html;q=0.5, */*",
+            "text/html, application/json",
+            "application/vnd.api+json, text/html;q=0.9",
+            "text/html;q=0.8, application/json;q=0.85",
+            "text/html;q=nonsense",
+        ] {
+            assert!(!prefers_html(Some(accept)), "{accept}");
+        }
+        assert!(!prefers_html(None));
+    }
 
     #[test]
     fn the_media_type_is_what_the_client_names() {

@@ -1,13 +1,18 @@
 //! What a path means. Pure: a path in, a [`Route`] out.
 
+use super::negotiation::prefers_html;
 use super::refusal::Refusal;
 use crate::jsonapi::decode_percent;
 
 /// A resource that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// `/` and `/v1`: the program itself.
+    /// `/`: the status page for a browser, and the program itself for others.
+    Home,
+    /// `/v1`: the program itself.
     Root,
+    /// The status page, a part of it: what `/` is for a browser, `/page.js` and so on.
+    Page(Part),
     /// `/v1/openapi.json`.
     OpenApi,
     /// `/metrics`.
@@ -22,6 +27,15 @@ pub(super) enum Route {
     Events,
     /// `/v1/services/:name/stop` and the like: where something is done by PUT.
     Deed(Kind, String, Deed),
+}
+
+/// The parts of the status page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Text,
+    Style,
+    Script,
+    Icon,
 }
 
 /// Something that can be done.
@@ -84,7 +98,11 @@ impl Route {
         let segments: Vec<String> = inner.split('/').map(decode).collect::<Result<_, _>>()?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let found = match segments[..] {
-            ["" | "v1"] => Some(Self::Root),
+            [""] => Some(Self::Home),
+            ["v1"] => Some(Self::Root),
+            ["page.css"] => Some(Self::Page(Part::Style)),
+            ["page.js"] => Some(Self::Page(Part::Script)),
+            ["page.svg"] => Some(Self::Page(Part::Icon)),
             ["v1", "openapi.json"] => Some(Self::OpenApi),
             ["metrics"] => Some(Self::Metrics),
             ["v1", "sessions", "events"] => Some(Self::Events),
@@ -108,6 +126,15 @@ impl Route {
         })
     }
 
+    /// What a client gets that accepts this: at `/` that is not the same for all.
+    pub(super) fn for_accept(self, accept: Option<&str>) -> Self {
+        match self {
+            Self::Home if prefers_html(accept) => Self::Page(Part::Text),
+            Self::Home => Self::Root,
+            other => other,
+        }
+    }
+
     /// The methods that it has, as the `Allow` header lists them.
     pub(super) fn allow(&self) -> &'static str {
         match self {
@@ -115,7 +142,9 @@ impl Route {
                 "GET, HEAD, DELETE, OPTIONS"
             }
             Self::Deed(..) => "PUT, OPTIONS",
-            Self::Root
+            Self::Home
+            | Self::Root
+            | Self::Page(_)
             | Self::OpenApi
             | Self::Metrics
             | Self::Events
@@ -144,7 +173,8 @@ mod tests {
     fn a_path_is_split_then_decoded_and_one_slash_at_its_end_is_ignored() {
         let one = |id: &str| Ok(Route::One(Kind::Sessions, id.to_owned()));
         for (path, route) in [
-            ("/", Ok(Route::Root)),
+            ("/", Ok(Route::Home)),
+            ("/page.js", Ok(Route::Page(Part::Script))),
             ("/v1", Ok(Route::Root)),
             ("/v1/", Ok(Route::Root)),
             ("/v1/openapi.json", Ok(Route::OpenApi)),

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use tiny_http::Request;
 
-use super::request::{AUTHORIZATION, Head};
+use super::request::{AUTHORIZATION, Head, SITE};
 use crate::admin::client::ClientNumber;
 use crate::socket;
 
@@ -117,6 +117,11 @@ pub(in crate::admin) fn host(request: &Request) -> &str {
 /// The login of a forwarded request.
 pub(in crate::admin) fn authorization(request: &Request) -> Option<&str> {
     field(request, AUTHORIZATION)
+}
+
+/// Where the page comes from that asks, as a browser says it.
+pub(in crate::admin) fn site(request: &Request) -> Option<&str> {
+    field(request, SITE)
 }
 
 /// All values of a header field, as one list (RFC 9110, section 5.3).

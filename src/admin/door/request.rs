@@ -313,13 +313,17 @@ fn is_read(name: &str) -> bool {
         .any(|known| known.eq_ignore_ascii_case(name))
 }
 
+/// Where the page comes from that a browser asks for (Fetch Metadata).
+pub const SITE: &str = "Sec-Fetch-Site";
+
 /// What else of a request's header the handlers may read.
-const FORWARDED: [&str; 5] = [
+const FORWARDED: [&str; 6] = [
     "Accept",
     "If-Match",
     "If-None-Match",
     "If-Modified-Since",
     "If-Unmodified-Since",
+    SITE,
 ];
 
 /// Checks the fields against each other and the request line.

@@ -10,6 +10,7 @@ mod events;
 mod listeners;
 mod metrics;
 mod openapi;
+pub(super) mod page;
 mod relationship;
 mod root;
 mod servers;
@@ -23,14 +24,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::access::Who;
 use super::hosts::{Completeness, Hosts};
 use super::negotiation::MediaType;
 use super::precondition::Validators;
 use super::refusal::Refusal;
 use super::reply::{PIECE, Piece, Reply};
-use super::route::{Kind, Route};
+use super::route::{Kind, Part, Route};
 use super::statistics::Statistics;
 use super::stream::Places;
+use crate::config::Role;
 use crate::jsonapi::{
     Accepts, Lifetime, Query, Resource, Selection, View, Writer, begin_collection, document,
     end_collection, select, write_row,
@@ -76,7 +79,10 @@ const KILLS: usize = 2;
 
 /// Something that there is.
 pub(super) enum Found {
-    Root,
+    /// The program itself, and what whoever asks may do.
+    Root(Role),
+    /// A part of the status page.
+    Page(Part),
     OpenApi,
     Metrics,
     Events,
@@ -107,10 +113,11 @@ impl Context {
         }
     }
 
-    /// What a route leads to.
-    pub(super) fn find(&self, route: &Route) -> Result<Found, Refusal> {
+    /// What a route leads to, for somebody.
+    pub(super) fn find(&self, route: &Route, who: &Who) -> Result<Found, Refusal> {
         match route {
-            Route::Root => Ok(Found::Root),
+            Route::Home | Route::Root => Ok(Found::Root(who.role())),
+            Route::Page(part) => Ok(Found::Page(*part)),
             Route::OpenApi => Ok(Found::OpenApi),
             Route::Metrics => Ok(Found::Metrics),
             Route::Events => Ok(Found::Events),
@@ -168,7 +175,8 @@ impl Context {
     ) -> Reply {
         let topology = self.registry.topology();
         match found {
-            Found::Root => Reply::document(root::document(self, &query, &view)),
+            Found::Root(role) => Reply::document(root::document(self, role, &query, &view)),
+            Found::Page(part) => page::reply(part),
             Found::OpenApi => Reply::document(openapi::document(&query)),
             Found::Metrics => Reply::pieces(Box::new(metrics::pieces(self, media_type))),
             Found::Events => self.events(&query),
@@ -309,7 +317,8 @@ impl Context {
         };
         let topology = self.registry.topology();
         match found {
-            Found::Root => ("root", never),
+            Found::Root(role) => (role.as_str(), never),
+            Found::Page(part) => (page::name(*part), never),
             Found::OpenApi => ("openapi", never),
             Found::Metrics => {
                 let time = SystemTime::now();
@@ -333,9 +342,12 @@ impl Found {
     /// Which parameters it takes.
     pub(super) fn accepts(&self) -> Accepts {
         match self {
-            Self::Root | Self::OpenApi | Self::Metrics | Self::Events | Self::Relationship(..) => {
-                Accepts::LAYOUT
-            }
+            Self::Root(_)
+            | Self::Page(_)
+            | Self::OpenApi
+            | Self::Metrics
+            | Self::Events
+            | Self::Relationship(..) => Accepts::LAYOUT,
             Self::Sessions => Accepts::SESSIONS,
             Self::Services | Self::Servers | Self::Listeners => Accepts::COLLECTION,
             Self::Session(_) => Accepts::SESSION,
@@ -351,6 +363,7 @@ impl Found {
             Self::OpenApi => Some(MediaType::Json),
             Self::Events => Some(MediaType::Lines),
             Self::Metrics => Some(MediaType::of_metrics(accept)),
+            Self::Page(part) => Some(page::media_type(*part)),
             _ => MediaType::for_accept(accept),
         }
     }

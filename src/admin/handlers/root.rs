@@ -1,6 +1,8 @@
-//! `/` and `/v1`: which program this is, and where its collections are.
+//! `/v1`: which program this is, where its collections are, and what whoever
+//! asks may do.
 
 use super::Context;
+use crate::config::Role;
 use crate::jsonapi::{Emit, Query, View, Writer};
 use crate::time::asctime;
 
@@ -12,7 +14,7 @@ const LINKS: [(&str, &str); 5] = [
     ("listeners", "/v1/listeners/"),
 ];
 
-pub(super) fn document(context: &Context, query: &Query, view: &View) -> String {
+pub(super) fn document(context: &Context, role: Role, query: &Query, view: &View) -> String {
     let mut writer = Writer::new(query.layout);
     writer.begin_object();
     writer.key("links");
@@ -28,6 +30,7 @@ pub(super) fn document(context: &Context, query: &Query, view: &View) -> String 
     writer.member("version", env!("CARGO_PKG_VERSION"));
     writer.member("started", &asctime(context.registry.started));
     writer.member_number("uptime", context.began.elapsed().as_secs());
+    writer.member("role", role.as_str());
     writer.end_object();
     writer.end_object();
     writer.finish()

@@ -1,5 +1,6 @@
 //! What the tests share: the program under test, servers and clients around it.
 
+pub mod browser;
 pub mod certificate;
 pub mod daemon;
 pub mod directory;

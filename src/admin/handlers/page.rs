@@ -1,0 +1,130 @@
+//! The status page: what a browser gets at `/`, and the parts that it loads.
+//!
+//! The page is files in the program, and reads everything else through the API
+//! like any client, with what its reader may do and no more. What a user of
+//! the network calls itself is shown by a page on our own origin; so nothing
+//! runs there but our file, and no text can become an element.
+
+use crate::admin::negotiation::MediaType;
+use crate::admin::reply::Reply;
+use crate::admin::route::Part;
+
+const TEXT: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = text_of(&FOR_BROWSERS);
+const ICON: &str = include_str!("page/page.svg");
+
+/// The script as it was written: what indents it, and its comments, are for people.
+const WRITTEN: &[u8] = include_bytes!("page/page.js");
+const FOR_BROWSERS: [u8; length_for_browsers(WRITTEN)] = for_browsers(WRITTEN);
+
+/// What a browser may do with the page (CSP 3, and Trusted Types).
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// What every part says in its head.
+pub(in crate::admin) const FIELDS: [(&str, &str); 3] = [
+    ("Content-Security-Policy", POLICY),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+];
+
+/// A part, for a browser.
+pub(super) fn reply(part: Part) -> Reply {
+    let text = match part {
+        Part::Text => TEXT,
+        Part::Style => STYLE,
+        Part::Script => SCRIPT,
+        Part::Icon => ICON,
+    };
+    Reply::fixed(text, FIELDS.to_vec())
+}
+
+/// What it is for a browser.
+pub(super) fn media_type(part: Part) -> MediaType {
+    match part {
+        Part::Text => MediaType::Html,
+        Part::Style => MediaType::Style,
+        Part::Script => MediaType::Script,
+        Part::Icon => MediaType::Image,
+    }
+}
+
+/// Its name in an entity tag.
+pub(super) fn name(part: Part) -> &'static str {
+    match part {
+        Part::Text => "page",
+        Part::Style => "style",
+        Part::Script => "script",
+        Part::Icon => "icon",
+    }
+}
+
+/// Copies the lines that a browser needs, and returns how many bytes that are.
+const fn copy_for_browsers(text: &[u8], to: &mut [u8]) -> usize {
+    let (mut at, mut length) = (0, 0);
+    while at < text.len() {
+        while text[at] == b'\t' {
+            at += 1;
+        }
+        let is_needed = text[at] != b'\n' && !(text[at] == b'/' && text[at + 1] == b'/');
+        loop {
+            let byte = text[at];
+            at += 1;
+            if is_needed {
+                // Without room for it, it is counted.
+                if length < to.len() {
+                    to[length] = byte;
+                }
+                length += 1;
+            }
+            if byte == b'\n' {
+                break;
+            }
+        }
+    }
+    length
+}
+
+const fn length_for_browsers(text: &[u8]) -> usize {
+    copy_for_browsers(text, &mut [])
+}
+
+const fn for_browsers<const LENGTH: usize>(text: &[u8]) -> [u8; LENGTH] {
+    let mut short = [0; LENGTH];
+    copy_for_browsers(text, &mut short);
+    short
+}
+
+const fn text_of(bytes: &'static [u8]) -> &'static str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(_) => panic!("the script is not UTF-8"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_with_its_parts_is_shorter_than_20_kb() {
+        let length = [TEXT, STYLE, SCRIPT, ICON].map(str::len);
+        assert!(length.iter().sum::<usize>() < 20_000, "{length:?}");
+    }
+
+    #[test]
+    fn the_script_is_what_was_written_without_what_is_for_people() {
+        let written = std::str::from_utf8(WRITTEN).unwrap();
+        let lines = written.lines().map(|line| line.trim_start_matches('\t'));
+        let is_needed = |line: &&str| !line.is_empty() && !line.starts_with("//");
+        let lines: Vec<&str> = lines.filter(is_needed).collect();
+        assert_eq!(SCRIPT, lines.join("\n") + "\n");
+        // A text over several lines would lose what indents it.
+        assert!(
+            written
+                .lines()
+                .all(|line| line.matches('`').count() % 2 == 0)
+        );
+    }
+}
