@@ -1,6 +1,7 @@
 //! A server that a test plays itself.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -101,15 +102,19 @@ impl Server {
     }
 
     /// Says this to everybody and nothing more, on a thread that ends with the
-    /// test's process.
+    /// test's process. Of many thousands only the latest are held.
     pub fn say(self, bytes: &[u8]) {
+        const HELD: usize = 100;
         let bytes = bytes.to_vec();
         thread::spawn(move || {
-            let mut held = Vec::new();
+            let mut held = VecDeque::new();
             for mut stream in self.listener.incoming().map_while(Result::ok) {
                 // Whoever has left has heard enough.
                 let _ = stream.write_all(&bytes);
-                held.push(stream);
+                held.push_back(stream);
+                if held.len() > HELD {
+                    held.pop_front();
+                }
             }
         });
     }
