@@ -69,14 +69,9 @@ impl Drop for Turn {
 impl Browser {
     pub fn start() -> Self {
         let turn = Turn::wait();
-        // chromedriver cannot be told which port is free.
-        let mut driver = Interactive::start(Command::new("chromedriver").arg("--port=0"));
-        let port = loop {
-            let line = driver.hear();
-            if let Some((_, port)) = line.split_once("successfully on port ") {
-                break port.trim_end_matches('.').parse().unwrap();
-            }
-        };
+        // It takes a port of both families, and ends where somebody has that of the second.
+        let started = (0..5).find_map(|_| start_driver());
+        let (driver, port) = started.expect("chromedriver on a free port");
         let profile = Directory::new();
         let directory = format!("--user-data-dir={}", profile.path().display());
         let mut browser = Self {
@@ -233,6 +228,17 @@ impl Drop for Browser {
     fn drop(&mut self) {
         // The driver leaves the browser behind where it is not told. It may have failed itself.
         let _ = self.ask("DELETE", &self.session, &json!({}));
+    }
+}
+
+/// Starts chromedriver, on a port that it chooses; `None` where it has ended.
+fn start_driver() -> Option<(Interactive, u16)> {
+    let mut driver = Interactive::start(Command::new("chromedriver").arg("--port=0"));
+    loop {
+        let line = driver.hear_unless_ended()?;
+        if let Some((_, port)) = line.split_once("successfully on port ") {
+            return Some((driver, port.trim_end_matches('.').parse().unwrap()));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 
 use super::{PATIENCE, until};
@@ -48,6 +48,14 @@ impl Interactive {
     pub fn hear(&mut self) -> String {
         let line = self.lines.recv_timeout(PATIENCE);
         line.expect("a line from the client program")
+    }
+
+    /// The same, unless it has ended without one.
+    pub fn hear_unless_ended(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Err(RecvTimeoutError::Disconnected) => None,
+            line => Some(line.expect("a line from the program")),
+        }
     }
 
     /// Has it end, as it does when there is nothing more to read.
