@@ -1,30 +1,87 @@
 //! `/v1/openapi.json`: the API for machines, OpenAPI 3.1.
 //!
-//! It is written by hand beside this file, and a test has it tried out.
+//! It is written by hand beside this file, and a test has it tried out. The
+//! program has it in one line, which takes half of the room.
 
 use crate::jsonapi::{Layout, Query};
 
-const DESCRIPTION: &str = include_str!("openapi.json");
+/// As it was written, a space a level.
+const WRITTEN: &[u8] = include_bytes!("openapi.json");
+static ONE_LINE: [u8; length_of(WRITTEN)] = in_one_line(WRITTEN);
 
-/// The file is indented by one space a level, which keeps the program small.
 pub(super) fn document(query: &Query) -> String {
-    let indentation = match query.layout {
-        Layout::Indented => "    ",
-        Layout::Compact => "",
+    // What was text is text without its line ends.
+    let line = std::str::from_utf8(&ONE_LINE).unwrap_or_default();
+    let mut text = match query.layout {
+        Layout::Compact => line.to_owned(),
+        Layout::Indented => indented(line),
     };
-    let mut text = String::with_capacity(2 * DESCRIPTION.len());
-    // No string in it has a line break.
-    for line in DESCRIPTION.lines() {
-        let content = line.trim_start();
-        text.extend(std::iter::repeat_n(indentation, line.len() - content.len()));
-        text.push_str(content);
-        text.push_str(if query.layout == Layout::Indented {
-            "\n"
-        } else {
-            ""
-        });
-    }
-    text.truncate(text.trim_end().len());
     text.push('\n');
+    text
+}
+
+/// Copies what stands on the lines, without the space before it and the one
+/// behind a key, and returns how many bytes that are.
+const fn copy(text: &[u8], to: &mut [u8]) -> usize {
+    let (mut at, mut length, mut in_string) = (0, 0, false);
+    while at < text.len() {
+        let byte = text[at];
+        if byte == b'"' && text[at - 1] != b'\\' {
+            in_string = !in_string;
+        }
+        if in_string || (byte != b' ' && byte != b'\n') {
+            // Without room for it, it is counted.
+            if length < to.len() {
+                to[length] = byte;
+            }
+            length += 1;
+        }
+        at += 1;
+    }
+    length
+}
+
+const fn length_of(text: &[u8]) -> usize {
+    copy(text, &mut [])
+}
+
+const fn in_one_line<const LENGTH: usize>(text: &[u8]) -> [u8; LENGTH] {
+    let mut line = [0; LENGTH];
+    copy(text, &mut line);
+    line
+}
+
+/// The layout of all other documents: four spaces a level.
+fn indented(line: &str) -> String {
+    let mut text = String::with_capacity(3 * line.len());
+    let (mut depth, mut in_string) = (0, false);
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        in_string ^= character == '"' && !text.ends_with('\\');
+        text.push(character);
+        if in_string {
+            continue;
+        }
+        let closes_next = matches!(characters.peek(), Some('}' | ']'));
+        match character {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth -= 1,
+            ':' => text.push(' '),
+            _ => {}
+        }
+        // What is empty stays together.
+        let breaks = match character {
+            '{' | '[' => !closes_next,
+            ',' => true,
+            _ => closes_next,
+        };
+        if breaks {
+            text.push('\n');
+            text.extend(std::iter::repeat_n(
+                "    ",
+                depth - usize::from(closes_next),
+            ));
+        }
+    }
     text
 }
