@@ -10,27 +10,28 @@ _sessiond() {
 	fi
 	for ((index = 1; index < COMP_CWORD; index++)); do
 		case ${COMP_WORDS[index]} in
-		token) command=token && break ;;
+		token | list | show | top | kill) command=${COMP_WORDS[index]} && break ;;
 		esac
 	done
 
-	COMPREPLY=()
+	local words reach='-c --config --socket --address --token-file -h --help'
+	case $command in
+	token) words='--role' ;;
+	list) words="sessions services servers listeners --state --filter --sort --no-header --json $reach" ;;
+	show) words="session service server listener --json $reach" ;;
+	top) words="--filter --sort --interval $reach" ;;
+	kill) words="--ttl $reach" ;;
+	*) words='-c --config --check --print-config -h --help -V --version token list show top kill' ;;
+	esac
 	case $before in
-	-c | --config)
+	-c | --config | --socket | --token-file)
 		compopt -o filenames 2>/dev/null
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
 		;;
-	--role)
-		mapfile -t COMPREPLY < <(compgen -W 'basic admin' -- "$word")
-		return
-		;;
-	esac
-
-	local words
-	case $command in
-	token) words='--role' ;;
-	*) words='-c --config --check --print-config -h --help -V --version token' ;;
+	--role) words='basic admin' ;;
+	--state) words='open closed any' ;;
+	--address | --filter | --sort | --interval | --ttl) words= ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
 }
