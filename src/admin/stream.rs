@@ -145,6 +145,9 @@ impl Stream {
                 return;
             }
             bytes.clear();
+            // However low its priority is, a thread keeps its processor for some
+            // milliseconds, and the relay may wait for it.
+            thread::yield_now();
             match (self.rest)() {
                 Piece::More(piece) => self.frame(&mut bytes, &piece),
                 Piece::Last(piece) => {

@@ -131,8 +131,10 @@ fn list(peer: &Peer, times: usize) {
 fn open(peer: &Peer, count: usize) -> Vec<TcpStream> {
     let streams = (0..count).map(|_| connect(peer)).collect();
     until("all sessions", || {
-        let list = get(peer.admin, "/v1/sessions");
-        (list.matches("ready for routing").count() == count).then_some(())
+        // Lists would be counted, too.
+        let service = get(peer.admin, "/v1/services/service");
+        let connected = format!("\"connections\":{count},");
+        service.contains(&connected).then_some(())
     });
     streams
 }
