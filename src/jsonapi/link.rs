@@ -11,7 +11,9 @@ pub struct Links {
 }
 
 impl Links {
-    /// Links on a host, as the `Host` header names it.
+    /// Links on a host, as the `Host` header names it. It must be a host (RFC 3986,
+    /// section 3.2.2), with nothing in it that JSON would escape: the door lets no
+    /// other through.
     #[must_use]
     pub fn on(host: &str) -> Self {
         Self {

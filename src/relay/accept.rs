@@ -219,6 +219,7 @@ impl Acceptor {
         let time = SystemTime::now();
         let mut before = std::mem::take(&mut self.open);
         for Prepared { listener, socket } in listeners {
+            let mut kept = None;
             let (number, listening, ready) = match socket {
                 Found::Own(number) => {
                     if let Some(open) = before.remove(&number) {
@@ -234,10 +235,17 @@ impl Acceptor {
                 }
                 Found::New(number, listening) => (number, Some(listening), false),
                 Found::None => {
-                    self.next += 1;
-                    (self.next - 1, None, false)
+                    let same = before.iter_mut().find(|(_, open)| {
+                        open.listener.is(&listener)
+                            && open.listener.parameters.endpoint == listener.parameters.endpoint
+                    });
+                    kept = same.and_then(|(number, open)| Some((*number, open.kept.take()?)));
+                    let number = kept.as_ref().map(|(number, _)| *number);
+                    self.next += usize::from(number.is_none());
+                    (number.unwrap_or(self.next - 1), None, kept.is_some())
                 }
             };
+            let kept = kept.map(|(_, kept)| kept);
             if let Some(address) = listening.as_ref().and_then(Listening::address) {
                 listener.set_address(address);
             }
@@ -246,9 +254,9 @@ impl Acceptor {
                 session.set_state(SessionState::StoppedListener, time);
             }
             let open = Open {
-                ready: ready && listening.is_some(),
+                ready: ready && (listening.is_some() || kept.is_some()),
                 listening,
-                kept: None,
+                kept,
                 listener,
                 session,
                 announced: false,
@@ -498,12 +506,13 @@ impl Relay {
         let Some(open) = self.acceptor.open.get_mut(&number) else {
             return false;
         };
-        let Some(listening) = &open.listening else {
-            // Nobody waits at the socket of a stopped listener; not for long, that is.
-            open.ready = open.kept.as_ref().is_some_and(|kept| kept.accept().is_ok());
-            return open.ready;
+        let Some(listening) = open.listening.as_ref().or(open.kept.as_ref()) else {
+            open.ready = false;
+            return false;
         };
-        if sessions >= self.acceptor.sessions_at_most {
+        // Who comes to the socket of a stopped listener is sent away.
+        let is_stopped = open.listening.is_none();
+        if !is_stopped && sessions >= self.acceptor.sessions_at_most {
             if listening.has_waiting() {
                 self.acceptor
                     .pause(self.now, sessions, "the limit of sessions is reached");
@@ -513,6 +522,7 @@ impl Relay {
             return false;
         }
         match listening.accept() {
+            Ok(_) if is_stopped => {}
             Ok(accepted) => {
                 let listener = Arc::clone(&open.listener);
                 self.open_session(&listener, accepted);

@@ -65,9 +65,9 @@ pub(super) struct Kept {
 }
 
 impl Rest {
-    /// Keeps bytes.
-    pub(super) fn keep(bytes: &[u8], scratch: &mut usize) -> Self {
-        *scratch += bytes.len();
+    /// Keeps bytes, on the account of what all pipes keep.
+    pub(super) fn keep(bytes: &[u8], account: &mut usize) -> Self {
+        *account += bytes.len();
         Self::Kept(Box::new(Kept {
             bytes: bytes.into(),
             taken: 0,

@@ -55,9 +55,13 @@ impl Channel {
         Ok(length)
     }
 
-    /// Gives bytes to a socket, as many as it takes now.
+    /// Gives bytes to a socket, as many as it takes now. A socket that is closed
+    /// raises SIGPIPE, too, which programs in Rust ignore from their start.
     pub(super) fn drain(&mut self, sink: BorrowedFd<'_>) -> Result<usize, Errno> {
         let length = retry(|| splice(&self.outlet, None, sink, None, self.held, FLAGS))?;
+        if length == 0 {
+            return Err(Errno::AGAIN);
+        }
         self.held -= length;
         Ok(length)
     }

@@ -86,6 +86,12 @@ fn a_stopped_listener_sends_clients_of_its_socket_away() {
     // What has not changed stays stopped, with its socket.
     assert!(daemon.reload("admin_history=1\n", &service_at(server, place)));
     assert!(is_sent_away(TcpStream::connect(place).unwrap()));
+    // So does what has.
+    let changed = service_at(server, place).replace("protocol=TCP", "protocol=PostgreSQLClient");
+    assert!(daemon.reload("", &changed));
+    for _ in 0..3 {
+        assert!(is_sent_away(TcpStream::connect(place).unwrap()));
+    }
     daemon.done("PUT", "/v1/listeners/listener/start");
     let _client = TcpStream::connect(place).unwrap();
     daemon.client_sessions_until(1);
