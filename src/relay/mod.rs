@@ -244,7 +244,7 @@ impl Relay {
         let Some(Some(session)) = self.sessions.get_mut(slot) else {
             return;
         };
-        let ended = session.client_event(event, &mut self.scratch);
+        let ended = session.client_event(event, &mut self.scratch, self.now);
         match (&session.backend, ended) {
             (_, Some(reason)) => self.close(slot, reason),
             (Backend::Header | Backend::Refused(_), None) => self.arrival_event(slot, event),

@@ -129,7 +129,12 @@ impl Session {
         &mut self,
         event: &Event,
         scratch: &mut Scratch,
+        now: Instant,
     ) -> Option<CloseReason> {
+        if let (true, Some(client)) = (event.is_read_closed(), self.record.client()) {
+            // It may take long until that is read: there may be no server yet.
+            client.note_left(now);
+        }
         note_event(
             event,
             &mut self.client_to_server,

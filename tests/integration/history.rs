@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::support::daemon::one_service;
 use super::support::http::connect;
 use super::support::library::Library;
+use super::support::server::full_backlog;
 use super::support::{Daemon, Document, Server};
 
 /// A daemon before an echo, that remembers so many sessions.
@@ -167,6 +168,26 @@ fn ten_thousand_health_checks_push_out_no_session() {
     let closed = ids(&daemon, "/v1/sessions?state=closed");
     assert_eq!(closed.len(), 1000);
     assert_eq!((&closed[0][..], &closed[999][..]), ("2", "10003"));
+}
+
+#[test]
+fn who_leaves_at_once_is_a_health_check_however_long_its_server_takes() {
+    let (echo, _) = Server::new().echo();
+    let (far, _fillers) = full_backlog("127.0.0.1");
+    let slow = "[far]\ntype=server\naddress=127.0.0.1\nport=PORT\n\
+        [slow]\ntype=service\nservers=far\nconnect_timeout=300ms\n\
+        [waiting]\ntype=listener\nservice=slow\nprotocol=TCP\naddress=127.0.0.1\nport=0\n";
+    let slow = slow.replace("PORT", &far.address().port().to_string());
+    let daemon = Daemon::start(&format!("admin_history=3\n{}{slow}", one_service(echo)));
+    visit(daemon.listener("listener"));
+    daemon.ended("3");
+    for _ in 0..4 {
+        drop(connect(daemon.listener("waiting")));
+    }
+    daemon.client_sessions_until(0);
+    let closed = ids(&daemon, "/v1/sessions?state=closed");
+    assert_eq!(closed.len(), 3);
+    assert_eq!(closed[0], "3", "{closed:?}");
 }
 
 #[test]
