@@ -347,7 +347,7 @@ fn the_accounts_are_read_again_on_sighup_and_stay_where_that_fails() {
     );
     assert_eq!(with.ask("GET", "/v1", &old).status, 200);
 
-    reload(&line, "are read again");
+    reload(&line, "the configuration is read again");
     assert_eq!(with.ask("GET", "/v1", &new).status, 200);
     assert_eq!(with.ask("GET", "/v1", &old).status, 401);
 
