@@ -196,6 +196,9 @@ fn ask(parser: &mut lexopt::Parser, verb: Verb, source: Source) -> Result<Comman
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
             Short('c') | Long("config") => reach.source = Source::File(parser.value()?.into()),
+            Long("socket" | "address") if reach.place.is_some() => {
+                return Err("one --socket or --address is enough".into());
+            }
             Long("socket") => reach.place = Some(Place::Socket(parser.value()?.into())),
             Long("address") => {
                 let typed = text(parser)?;
@@ -308,8 +311,12 @@ impl Typed {
                 if self.words.is_empty() {
                     return Err("show needs an id or a name: sessiond show ID".into());
                 }
+                let collection = kind.unwrap_or(Collection::Sessions);
+                for word in &self.words {
+                    named(collection, word)?;
+                }
                 Order::Show {
-                    collection: kind.unwrap_or(Collection::Sessions),
+                    collection,
                     names: self.words,
                     form,
                 }
@@ -321,12 +328,32 @@ impl Typed {
             Verb::Kill if self.words.is_empty() => {
                 return Err("kill needs the id of a session: sessiond kill ID".into());
             }
-            Verb::Kill => Order::Kill {
-                ids: self.words,
-                ttl: self.ttl,
-            },
+            Verb::Kill => {
+                for word in &self.words {
+                    named(Collection::Sessions, word)?;
+                }
+                Order::Kill {
+                    ids: self.words,
+                    ttl: self.ttl,
+                }
+            }
         })
     }
+}
+
+/// Whether a word names one resource, and not what else is beside it in the API.
+fn named(collection: Collection, word: &str) -> Result<(), lexopt::Error> {
+    let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
+    if word.is_empty() || (collection == Collection::Sessions && !is_number) {
+        return Err(match collection {
+            Collection::Sessions => {
+                format!("\"{word}\" is not the id of a session: ids are numbers")
+            }
+            _ => "a name is empty".to_owned(),
+        }
+        .into());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

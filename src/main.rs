@@ -73,7 +73,11 @@ fn ask(order: &Order, reach: Reach) -> ExitCode {
             Ok(config) => Place::configured(&config.admin),
         },
     };
-    let token = Token::find(reach.token_file.as_deref());
+    // A unix socket needs none.
+    let token = match &place {
+        Ok(Place::Socket(_)) => Ok(None),
+        _ => Token::find(reach.token_file.as_deref()),
+    };
     let Outcome { output, failure } = match (place, token) {
         (Ok(place), Ok(token)) => terminal::run(order, place, token),
         (Err(failure), _) | (_, Err(failure)) => Outcome::from(failure),

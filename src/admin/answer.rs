@@ -34,7 +34,9 @@ pub(super) fn answer(access: &Access, asked: &Asked<'_>, context: &Arc<Context>)
         Ok(who) => who,
         Err(refusal) => return Reply::refuse(&refusal, Layout::Compact),
     };
-    if writes && is_of_another_site(door::site(request)) {
+    // A reader may follow a link of another site to what there is to read.
+    let follows_link = !writes && door::destination(request) == Some("document");
+    if is_of_another_site(door::site(request)) && !follows_link {
         return Reply::refuse(
             &Refusal::Forbidden("a page of another site asks for this (Sec-Fetch-Site)".to_owned()),
             Layout::Compact,

@@ -6,10 +6,11 @@
 
 use miniserde::json::{Number, Value};
 
-/// The text of each element of the document's `data`.
-pub(super) fn rows(document: &str) -> Vec<&str> {
+/// The text of each element of the document's `data`; `None` where that is no
+/// list, or the document is not whole.
+pub(super) fn rows(document: &str) -> Option<Vec<&str>> {
     let mut rows = Vec::new();
-    let (mut depth, mut begin) = (0_usize, 0);
+    let (mut depth, mut begin, mut has_list) = (0_usize, 0, false);
     let (mut in_string, mut escaped, mut in_list) = (false, false, false);
     for (index, byte) in document.bytes().enumerate() {
         if in_string {
@@ -23,6 +24,7 @@ pub(super) fn rows(document: &str) -> Vec<&str> {
                 depth += 1;
                 // In the whole document only `data` is a list of objects.
                 in_list = if depth == 2 { byte == b'[' } else { in_list };
+                has_list |= in_list;
                 if in_list && depth == 3 {
                     begin = index;
                 }
@@ -36,7 +38,7 @@ pub(super) fn rows(document: &str) -> Vec<&str> {
             _ => {}
         }
     }
-    rows
+    (has_list && depth == 0).then_some(rows)
 }
 
 /// What is at a JSON pointer (RFC 6901) whose names need no escapes.
@@ -99,18 +101,20 @@ mod tests {
     fn rows_are_found_whatever_their_strings_hold() {
         let text = r#"{"links":{"self":"x"},"data":[{"id":"1","a":[{"b":"]}"}]},{"id":"\"}]\\"}],"meta":{"total":2}}"#;
         assert_eq!(
-            rows(text),
+            rows(text).unwrap(),
             [r#"{"id":"1","a":[{"b":"]}"}]}"#, r#"{"id":"\"}]\\"}"#]
         );
+        assert_eq!(rows(r#"{"data":[]}"#), Some(Vec::new()));
         for text in [
             "",
             "{}",
-            r#"{"data":[]}"#,
+            r#"{"data":[{"id":"1"},{"id":"2"}"#,
+            r#"{"data":null}"#,
             r#"{"data":{"a":[{"b":{}}]}}"#,
             "]]]}}}",
             "\"{",
         ] {
-            assert_eq!(rows(text), [""; 0], "{text}");
+            assert_eq!(rows(text), None, "{text}");
         }
     }
 

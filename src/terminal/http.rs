@@ -36,6 +36,12 @@ const MAX_LINE: usize = 8 * 1024;
 /// The most lines of a head.
 const MAX_LINES: usize = 100;
 
+/// The most interim answers before the one that counts (RFC 9110, section 15.2).
+const MAX_INTERIM: usize = 5;
+
+/// The form in which the API answers.
+const MEDIA_TYPE: &str = "application/vnd.api+json";
+
 /// The longest answer. A session takes less than a kilobyte of it, mostly.
 const MAX_BODY: usize = 128 * 1024 * 1024;
 
@@ -45,6 +51,8 @@ const PIECE: usize = 16 * 1024;
 /// What came.
 pub(super) struct Answer {
     status: u16,
+    /// Whether it says that it is a document of the API.
+    is_document: bool,
     body: String,
 }
 
@@ -59,20 +67,20 @@ impl Client {
     /// The document that is there.
     pub(super) fn get(&self, target: &str) -> Result<String, Failure> {
         let answer = self.ask("GET", target)?;
-        if answer.status == 200 {
-            Ok(answer.body)
-        } else {
-            Err(self.refusal(&answer))
+        match answer.status {
+            200 if answer.is_document => Ok(answer.body),
+            200 => Err(self.garbled("something that is no document of the API")),
+            _ => Err(self.refusal(&answer)),
         }
     }
 
     /// Has something removed.
     pub(super) fn delete(&self, target: &str) -> Result<(), Failure> {
         let answer = self.ask("DELETE", target)?;
-        if matches!(answer.status, 200 | 204) {
-            Ok(())
-        } else {
-            Err(self.refusal(&answer))
+        match answer.status {
+            204 => Ok(()),
+            200 => Err(self.garbled("something that is no answer to a DELETE")),
+            _ => Err(self.refusal(&answer)),
         }
     }
 
@@ -111,7 +119,7 @@ impl Client {
             start: 0,
         };
         let mut request = format!(
-            "{method} {target} HTTP/1.1\r\nHost: {}\r\nAccept: application/vnd.api+json\r\nConnection: close\r\n",
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nAccept: {MEDIA_TYPE}\r\nConnection: close\r\n",
             self.place.host()
         );
         if let (Place::Address { .. }, Some(token)) = (&self.place, &self.token) {
@@ -299,9 +307,12 @@ impl Stream {
     /// Reads a whole answer.
     fn answer(&mut self) -> Result<Answer, Trouble> {
         let mut head = self.head()?;
-        while head.status / 100 == 1 {
-            head = self.head()?;
+        for _ in 0..MAX_INTERIM {
+            if head.status / 100 == 1 {
+                head = self.head()?;
+            }
         }
+        let (status, is_document) = (head.status, head.is_document);
         let mut body = Vec::new();
         match head {
             Head {
@@ -314,15 +325,15 @@ impl Stream {
                 length: Some(length),
                 ..
             } => self.take(length, &mut body)?,
+            // What ends with the connection may have been cut off.
             Head { length: None, .. } => {
-                while self.start < self.buffer.len() || self.fill()? {
-                    self.take(self.buffer.len() - self.start, &mut body)?;
-                }
+                return Err(Trouble::Garbled("an answer of unknown length"));
             }
         }
         let body = String::from_utf8(body).map_err(|_| Trouble::Garbled("no UTF-8"))?;
         Ok(Answer {
-            status: head.status,
+            status,
+            is_document,
             body,
         })
     }
@@ -338,6 +349,7 @@ impl Stream {
                 .ok_or_else(wrong)?,
             length: None,
             is_chunked: false,
+            is_document: false,
         };
         for _ in 0..MAX_LINES {
             let line = self.line()?;
@@ -346,9 +358,14 @@ impl Stream {
             }
             let (name, value) = line.split_once(':').ok_or_else(wrong)?;
             if name.eq_ignore_ascii_case("content-length") {
-                head.length = Some(value.trim().parse().map_err(|_| wrong())?);
+                head.length = Some(number(value.trim(), 10).ok_or_else(wrong)?);
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
+                if !value.trim().eq_ignore_ascii_case("chunked") {
+                    return Err(wrong());
+                }
                 head.is_chunked = true;
+            } else if name.eq_ignore_ascii_case("content-type") {
+                head.is_document = value.trim() == MEDIA_TYPE;
             }
         }
         Err(Trouble::Garbled("a head without an end"))
@@ -360,7 +377,7 @@ impl Stream {
         loop {
             let line = self.line()?;
             let digits = line.split(';').next().unwrap_or_default().trim();
-            match usize::from_str_radix(digits, 16).map_err(|_| wrong())? {
+            match number(digits, 16).ok_or_else(wrong)? {
                 0 => return Ok(()),
                 size => self.take(size, body)?,
             }
@@ -371,9 +388,16 @@ impl Stream {
     }
 }
 
+/// A number of digits alone, without a sign.
+fn number(digits: &str, radix: u32) -> Option<usize> {
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_plain.then(|| usize::from_str_radix(digits, radix).ok())?
+}
+
 /// What the head of an answer says of its body.
 struct Head {
     status: u16,
     length: Option<usize>,
     is_chunked: bool,
+    is_document: bool,
 }

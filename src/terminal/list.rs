@@ -43,7 +43,8 @@ pub(super) fn table(
     document: &str,
 ) -> Result<Table, Failure> {
     let mut table = Table::new(columns);
-    for row in document::rows(document) {
+    let rows = document::rows(document);
+    for row in rows.ok_or_else(|| client.garbled("something that is no list"))? {
         let row = json::from_str(row).map_err(|_| client.garbled("something that is not JSON"))?;
         table.add(&row);
     }

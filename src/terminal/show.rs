@@ -90,6 +90,9 @@ fn one(
     let document = client.get(target.as_str())?;
     let document: Value =
         json::from_str(&document).map_err(|_| client.garbled("something that is not JSON"))?;
+    if document::find(&document, "/data/id").is_none() {
+        return Err(client.garbled("something that shows no resource"));
+    }
     Ok(lines(&document))
 }
 

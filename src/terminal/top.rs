@@ -132,7 +132,8 @@ fn glance(client: &Client, target: &str) -> Result<Glance, Failure> {
     let page: json::Value = json::from_str(&page).map_err(not_json)?;
     let services = client.get("/v1/services?fields%5Bservices%5D=statistics")?;
     let mut traffic = (0_u64, 0_u64);
-    for row in document::rows(&services) {
+    let services = document::rows(&services);
+    for row in services.ok_or_else(|| client.garbled("something that is no list"))? {
         let row = json::from_str(row).map_err(not_json)?;
         let bytes = |name: &str| {
             let pointer = format!("/attributes/statistics/{name}");

@@ -165,4 +165,13 @@ fn a_page_of_another_site_cannot_kill_with_the_login_of_this_one() {
         );
     }
     assert_eq!(kill("same-origin").status, 204);
+
+    // Nor is anything held open for it; its reader may follow a link.
+    for (destination, status) in [("image", 403), ("iframe", 403), ("document", 200)] {
+        let fields = format!(
+            "Authorization: {login}\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: {destination}\r\n"
+        );
+        let answer = http::request(admin, "GET", "/v1/sessions", &fields);
+        assert_eq!(answer.status, status, "{destination}");
+    }
 }

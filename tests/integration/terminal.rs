@@ -273,12 +273,18 @@ fn those_are_killed_that_can_be_and_the_others_are_named() {
     let _clients: Vec<_> = (0..3).map(|_| log_in(&daemon, &server, "ann")).collect();
     assert_eq!(good(over_socket(&daemon, &["kill", "3"])), "");
     daemon.ended_as("3", "killed");
-    let (status, lines) = bad(&over_socket(&daemon, &["kill", "3", "x/../4", "1", "4"]));
+    // What is no id is a slip, and nothing is done.
+    for slip in ["x/../4", "", "events"] {
+        let (status, lines) = bad(&over_socket(&daemon, &["kill", "4", slip]));
+        assert_eq!(status, Some(2), "{lines}");
+        assert!(lines.contains(&format!("\"{slip}\" is not the id of a session")));
+    }
+    let (status, lines) = bad(&over_socket(&daemon, &["kill", "3", "999", "1", "4"]));
     assert_eq!(status, Some(1));
     assert_eq!(
         lines,
         "sessiond: session 3 has ended already: killed (404)\n\
-         sessiond: x/../4 is not a session (404)\n\
+         sessiond: 999 is not a session (404)\n\
          sessiond: session 1 is that of listener listener, which can be stopped: \
          PUT /v1/listeners/listener/stop (403)\n"
     );
@@ -494,14 +500,31 @@ fn an_answer_of_somebody_else_is_no_answer() {
             "no UTF-8",
         ),
         (
-            b"HTTP/1.1 404 Not Found\r\n\r\n<html>".to_vec(),
+            b"HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\n<html>".to_vec(),
             "not known",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\n\r\n{\"data\":{\"id\":\"1\"}}".to_vec(),
+            "unknown length",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\nhello".to_vec(),
+            "no document of the API",
+        ),
+        (answer_of("{\"data\":null}"), "shows no resource"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\n{}".to_vec(),
+            "not HTTP",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n".to_vec(),
+            "not HTTP",
         ),
         (b"HTTP/1.1 999 \r\n\r\n".to_vec(), "not HTTP"),
         (endless, "a line without an end"),
         (many, "a head without an end"),
         (
-            b"HTTP/1.1 403 Forbidden\r\n\r\n{\"errors\":[{\"detail\":\"\\u001b[2Jno\"}]}".to_vec(),
+            b"HTTP/1.1 403 Forbidden\r\nContent-Length: 37\r\n\r\n{\"errors\":[{\"detail\":\"\\u001b[2Jno\"}]}".to_vec(),
             "?[2Jno (403)",
         ),
     ] {
@@ -517,10 +540,16 @@ fn an_answer_of_somebody_else_is_no_answer() {
     // What is good comes in any of HTTP's forms.
     let body = "{\"data\":{\"id\":\"1\"}}";
     for answer in [
-        format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{body}"),
-        format!("HTTP/1.0 200 OK\ncontent-length: {}\n\n{body}", body.len()),
         format!(
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\n{}\r\n10\r\n{}\r\n0\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\n{}",
+            String::from_utf8(answer_of(body)).unwrap()
+        ),
+        format!(
+            "HTTP/1.0 200 OK\ncontent-type: application/vnd.api+json\ncontent-length: {}\n\n{body}",
+            body.len()
+        ),
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.api+json\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\n{}\r\n10\r\n{}\r\n0\r\n\r\n",
             &body[..3],
             &body[3..]
         ),
@@ -528,6 +557,26 @@ fn an_answer_of_somebody_else_is_no_answer() {
         let output = at(somebody(answer.into_bytes()), &["show", "1"]);
         assert_eq!(good(output), "id  1\n");
     }
+    // A list that is cut off, or none, is no empty one; and only a 204 says that something is done.
+    for (body, order) in [
+        ("{\"data\":[{\"id\":\"1\"},{\"id\":\"2\"}", "list"),
+        ("{}", "list"),
+        ("{\"meta\":{}}", "kill"),
+    ] {
+        let arguments = [order, "1"];
+        let arguments = &arguments[..if order == "list" { 1 } else { 2 }];
+        let (status, lines) = bad(&at(somebody(answer_of(body)), arguments));
+        assert_eq!(status, Some(1), "{body}: {lines}");
+    }
+}
+
+/// A document, as the API would send it.
+fn answer_of(body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.api+json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 #[test]

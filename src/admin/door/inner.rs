@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use tiny_http::Request;
 
-use super::request::{AUTHORIZATION, Head, SITE};
+use super::request::{AUTHORIZATION, DESTINATION, Head, SITE};
 use crate::admin::client::ClientNumber;
 use crate::socket;
 
@@ -117,6 +117,11 @@ pub(in crate::admin) fn host(request: &Request) -> &str {
 /// The login of a forwarded request.
 pub(in crate::admin) fn authorization(request: &Request) -> Option<&str> {
     field(request, AUTHORIZATION)
+}
+
+/// What a browser asks for by a forwarded request.
+pub(in crate::admin) fn destination(request: &Request) -> Option<&str> {
+    field(request, DESTINATION)
 }
 
 /// Where the page comes from that asks, as a browser says it.

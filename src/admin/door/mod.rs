@@ -34,7 +34,9 @@ use connection::{Connection, Means, Step};
 use inner::Inner;
 use request::MAX_HEAD;
 
-pub(super) use inner::{InnerDirectory, authorization, client_number, host, list, site};
+pub(super) use inner::{
+    InnerDirectory, authorization, client_number, destination, host, list, site,
+};
 
 const BELL: Token = Token(0);
 const INNER: Token = Token(1);

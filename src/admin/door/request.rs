@@ -315,15 +315,18 @@ fn is_read(name: &str) -> bool {
 
 /// Where the page comes from that a browser asks for (Fetch Metadata).
 pub const SITE: &str = "Sec-Fetch-Site";
+/// What a browser asks for: a `document` that its reader goes to, or a part of one.
+pub const DESTINATION: &str = "Sec-Fetch-Dest";
 
 /// What else of a request's header the handlers may read.
-const FORWARDED: [&str; 6] = [
+const FORWARDED: [&str; 7] = [
     "Accept",
     "If-Match",
     "If-None-Match",
     "If-Modified-Since",
     "If-Unmodified-Since",
     SITE,
+    DESTINATION,
 ];
 
 /// Checks the fields against each other and the request line.
