@@ -59,8 +59,8 @@ pub trait Emit {
 #[derive(Debug, Default)]
 pub struct Tree {
     /// What is open, from the outside in, and the key that waits for a value.
-    open: Vec<(Option<String>, Value)>,
-    key: Option<String>,
+    open: Vec<(Option<Cow<'static, str>>, Value)>,
+    key: Option<Cow<'static, str>>,
     done: Option<Value>,
 }
 
@@ -82,10 +82,10 @@ impl Tree {
         self.add_to(key, value);
     }
 
-    fn add_to(&mut self, key: Option<String>, value: Value) {
+    fn add_to(&mut self, key: Option<Cow<'static, str>>, value: Value) {
         match (self.open.last_mut(), key) {
             (Some((_, Value::Object(members))), Some(key)) => {
-                members.push((Cow::Owned(key), value));
+                members.push((key, value));
             }
             (Some((_, Value::Array(values))), _) => values.push(value),
             _ => self.done = Some(value),
@@ -122,11 +122,11 @@ impl Emit for Tree {
     }
 
     fn key(&mut self, name: &'static str) {
-        self.key_of(name);
+        self.key = Some(Cow::Borrowed(name));
     }
 
     fn key_of(&mut self, name: &str) {
-        self.key = Some(name.to_owned());
+        self.key = Some(Cow::Owned(name.to_owned()));
     }
 
     fn plain(&mut self, parts: &[&str]) {

@@ -138,21 +138,21 @@ fn filters_sorts_and_pages_agree_with_a_model() {
 fn looking_into_ten_thousand_rows_takes_less_than_five_times_as_long_as_listing_them() {
     let library = Library::with_sessions(10_000);
     let time = |target: &str| {
-        let one = |_| {
-            let begin = Instant::now();
-            assert_eq!(library.request("GET", target, "").status, 200);
-            begin.elapsed()
-        };
-        (0..7).map(one).min().unwrap()
+        let begin = Instant::now();
+        assert_eq!(library.request("GET", target, "").status, 200);
+        begin.elapsed()
     };
-    let plain = time("/v1/sessions");
     for target in [
         "/v1/sessions?fields[sessions]=state,port",
         "/v1/sessions?filter[attributes.port]=ge(1)",
         "/v1/sessions?page[size]=100&page[number]=50",
         "/v1/sessions?filter[id]=lt(5000)&sort=-id&page[size]=1000&fields[sessions]=state",
     ] {
-        let taken = time(target);
+        // In turn, so that whatever else the machine does is in both.
+        let round = |_| (time("/v1/sessions"), time(target));
+        let rounds: Vec<_> = (0..11).map(round).collect();
+        let plain = rounds.iter().map(|round| round.0).min().unwrap();
+        let taken = rounds.iter().map(|round| round.1).min().unwrap();
         assert!(taken < 5 * plain, "{target}: {taken:?} against {plain:?}");
     }
     library.stop();

@@ -232,15 +232,19 @@ fn what_is_wrong_from_the_beginning_is_said_before_the_screen_is_taken() {
     let daemon = Daemon::start(&both(server.address()));
     let address = format!("--address={}", daemon.admin());
     for (arguments, status, said) in [
-        (&["top", "--filter", "idle=soon"][..], 1, "(400)"),
+        (&["top", &address, "--filter", "idle=soon"][..], 1, "(400)"),
         (
             &["top", "--address=127.0.0.1:1"],
             1,
             "cannot connect to 127.0.0.1:1: ",
         ),
+        (
+            &["top", &address, "--socket=/nonexistent"],
+            2,
+            "one --socket or --address is enough",
+        ),
     ] {
-        let mut command = ask(&["top", &address]);
-        let terminal = PseudoTerminal::start(command.args(&arguments[1..]), 80, 24);
+        let terminal = PseudoTerminal::start(&mut ask(arguments), 80, 24);
         let (code, all) = terminal.end();
         assert_eq!(code.code(), Some(status), "{all}");
         assert!(all.contains(said) && !all.contains('\x1b'), "{all:?}");
