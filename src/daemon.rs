@@ -112,7 +112,7 @@ pub fn run(config: Config, load: impl Fn() -> Result<Config, LoadError>) -> Resu
         .transpose()
         .map_err(RunError::Admin)?;
     let mut pulses = vec![relay.pulse()];
-    pulses.extend(admin.iter().flat_map(admin::Running::pulses).cloned());
+    pulses.extend(admin.as_ref().map(admin::Running::pulse));
     let clients = {
         let registry = Arc::clone(&registry);
         move || clients_of(&registry)

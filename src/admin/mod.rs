@@ -2,11 +2,11 @@
 //!
 //! A request's journey: the [`door`] reads it from the client's socket, checks
 //! it and forwards it to tiny_http over an inner socket; the loop here receives
-//! it, one after the other, on one thread; [`access`] says whether it may come
-//! in and [`route`] what its path means; a handler reads the registry and
-//! writes a document; the [`reply`] goes straight to the [`client`]'s socket.
-//! What the socket does not take at once the door delivers, and what is long a
-//! [`stream`] sends on a thread of its own.
+//! it, one after the other, on one thread, which is the door's as well;
+//! [`access`] says whether it may come in and [`route`] what its path means; a
+//! handler reads the registry and writes a document; the [`reply`] goes straight
+//! to the [`client`]'s socket. What the socket does not take at once the door
+//! delivers, and what is long a [`stream`] sends on a thread of its own.
 //!
 //! tiny_http never faces a client: a single request could end it.
 
@@ -29,12 +29,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use tiny_http::{Request, Server};
+use tiny_http::Request;
 
 use crate::config::{self, LoadError};
 use crate::inherited::Inherited;
@@ -45,7 +43,7 @@ use access::Access;
 pub use access::Rules;
 use answer::answer;
 use client::{Client, Clients};
-use door::{Door, InnerDirectory};
+use door::Door;
 use handlers::{Context, Followers};
 use hosts::Hosts;
 use refusal::Refusal;
@@ -57,9 +55,7 @@ use stream::{Ending, Place, Stream, Threads, stand_back};
 pub struct Admin {
     access: Access,
     registry: Arc<Registry>,
-    server: Arc<Server>,
     door: Door,
-    inner: InnerDirectory,
     address: SocketAddr,
     socket: Option<std::path::PathBuf>,
 }
@@ -71,12 +67,9 @@ pub struct Running {
     hosts: Hosts,
     followers: Arc<Followers>,
     answering_threads: Threads,
-    server: Arc<Server>,
-    stop: Arc<AtomicBool>,
     door: door::Handle,
-    pulses: [Pulse; 2],
-    threads: Vec<JoinHandle<()>>,
-    _inner: InnerDirectory,
+    pulse: Pulse,
+    thread: JoinHandle<()>,
 }
 
 /// Why the admin server cannot start.
@@ -86,7 +79,7 @@ pub enum StartError {
     Accounts(LoadError),
     /// An address or a path cannot be listened on.
     Listen(String, io::Error),
-    /// There is no place for the socket between the door and tiny_http.
+    /// tiny_http, or the socket between the door and it, cannot be made.
     Inner(io::Error),
     /// The door cannot wait for events.
     Poll(io::Error),
@@ -133,11 +126,7 @@ impl Admin {
         inherited: &Inherited,
     ) -> Result<Self, StartError> {
         let access = Access::new(parameters).map_err(StartError::Accounts)?;
-        let inner = InnerDirectory::new().map_err(StartError::Inner)?;
-        let server = Server::http_unix(&inner.socket())
-            .map_err(|cause| StartError::Inner(io::Error::other(cause.to_string())))?;
-        let mut door = Door::bind(parameters, inner.socket(), inherited)?;
-        shake_hands(&mut door, &server).map_err(StartError::Inner)?;
+        let door = Door::bind(parameters, inherited)?;
         let address = door
             .address()
             .unwrap_or(SocketAddr::new(parameters.host, parameters.port));
@@ -145,9 +134,7 @@ impl Admin {
         Ok(Self {
             access,
             registry,
-            server: Arc::new(server),
             door,
-            inner,
             address,
             socket,
         })
@@ -167,7 +154,7 @@ impl Admin {
         log::info!("admin server: listening on {}", self.address);
     }
 
-    /// Answers from now on, on two threads: the door's and the loop's.
+    /// Answers from now on, on one thread.
     pub fn start(self) -> Result<Running, StartError> {
         let statistics = self.door.clients().statistics();
         let context = Arc::new(Context::new(Arc::clone(&self.registry), statistics));
@@ -185,79 +172,44 @@ impl Admin {
         hosts: Hosts,
         followers: Arc<Followers>,
     ) -> Result<Running, StartError> {
-        let Self {
-            access,
-            server,
-            door,
-            inner,
-            ..
-        } = self;
+        let Self { access, door, .. } = self;
         let access = Arc::new(access);
-        let stop = Arc::new(AtomicBool::new(false));
-        let door_handle = door.handle();
+        let handle = door.handle();
         let answering_threads = Threads::new(LONG_ANSWERS);
-        let pulse = {
-            let server = Arc::clone(&server);
-            Pulse::new("admin server's", move || server.unblock())
-        };
-        let pulses = [pulse.clone(), door.pulse()];
+        let bell = door.bell();
+        let pulse = Pulse::new("admin server's", move || bell.wake());
         let answering = {
-            let (access, server, stop, clients, threads) = (
+            let (access, pulse, threads) = (
                 Arc::clone(&access),
-                Arc::clone(&server),
-                Arc::clone(&stop),
-                door.clients(),
+                pulse.clone(),
                 answering_threads.clone(),
             );
             move || {
                 let answer = |asked: &Asked<'_>| answer(&access, asked);
-                run(&server, &stop, &pulse, &clients, &threads, &answer);
+                run(door, &pulse, &threads, &answer);
             }
         };
-        let thread = |name: &str, body: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new()
-                .name(name.into())
-                .spawn(body)
-                .map_err(StartError::Thread)
-        };
-        let threads = vec![
-            thread("admin", Box::new(answering))?,
-            thread("door", Box::new(move || door.run()))?,
-        ];
+        let thread = thread::Builder::new()
+            .name("admin".into())
+            .spawn(answering)
+            .map_err(StartError::Thread)?;
         Ok(Running {
             access,
             hosts,
             followers,
             answering_threads,
-            server,
-            stop,
-            door: door_handle,
-            pulses,
-            threads,
-            _inner: inner,
+            door: handle,
+            pulse,
+            thread,
         })
     }
 }
 
-/// Makes sure that tiny_http has taken up the inner connection: it does so in
-/// its own time, and panics where there is no descriptor left by then.
-fn shake_hands(door: &mut Door, server: &Server) -> io::Result<()> {
-    door.greet()?;
-    match server.recv_timeout(HANDSHAKE_LIMIT)? {
-        Some(request) => drop(request.into_writer()),
-        None => return Err(io::Error::other("tiny_http does not answer")),
-    }
-    Ok(())
-}
-
-/// It takes less than a millisecond, unless the machine stands still.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-
 impl Running {
-    /// The pulses of its loops: the one that answers, and the door's.
+    /// The pulse of its loop.
     #[must_use]
-    pub fn pulses(&self) -> &[Pulse] {
-        &self.pulses
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Has other rules count from now on.
@@ -268,18 +220,14 @@ impl Running {
         }
     }
 
-    /// Closes all admin connections, and returns when the threads have ended.
+    /// Closes all admin connections, and returns when the thread has ended.
     pub fn stop(self) {
         self.followers.end(LAST_WAIT);
         self.answering_threads.wait_for_deferred(LAST_WAIT);
-        self.stop.store(true, Release);
         self.hosts.stop();
-        self.server.unblock();
         self.door.stop();
-        for thread in self.threads {
-            if thread.join().is_err() {
-                log::error!("a thread of the admin server has panicked");
-            }
+        if self.thread.join().is_err() {
+            log::error!("the thread of the admin server has panicked");
         }
     }
 }
@@ -297,31 +245,22 @@ struct Asked<'a> {
     client: &'a Client,
 }
 
-/// The blocking loop: receives a request, answers it, takes the next one.
-fn run(
-    server: &Server,
-    stop: &AtomicBool,
-    pulse: &Pulse,
-    clients: &Clients,
-    threads: &Threads,
-    answer: &dyn Fn(&Asked<'_>) -> Reply,
-) {
-    while !stop.load(Acquire) {
-        let received = server.recv_timeout(LONGEST_WAIT);
+/// The blocking loop: waits at the door, then receives the requests that came
+/// in, and answers one after the other.
+///
+/// One thread does both, so that a request wakes it once and not twice, and all
+/// that come in while others are answered come as one.
+fn run(mut door: Door, pulse: &Pulse, threads: &Threads, answer: &dyn Fn(&Asked<'_>) -> Reply) {
+    let clients = door.clients();
+    let mut events = door.events();
+    while door.turn(&mut events) {
         pulse.beat();
-        match received {
-            Ok(Some(request)) => respond(request, clients, threads, answer),
-            // It was woken, or nobody has come for long.
-            Ok(None) => {}
-            Err(_) if stop.load(Acquire) => {}
-            Err(cause) => log::error!("the admin server's inner socket: {cause}"),
+        while let Some(request) = door.receive() {
+            respond(request, &clients, threads, answer);
         }
     }
+    door.close();
 }
-
-/// How long the loop waits at a time. The end comes by waking it, and would
-/// come without.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// Answers one request on the socket of the client that sent it. tiny_http's
 /// own way back to the door stays unused.

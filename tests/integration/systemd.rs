@@ -131,11 +131,7 @@ fn a_watchdog_of_another_process_is_not_ours() {
 fn the_watchdog_is_told_nothing_while_one_of_the_loops_stands_still() {
     let (daemon, notify, _server) = notifying("", &[("WATCHDOG_USEC", "400000")]);
     notify.until("READY=1");
-    for (thread, name) in [
-        ("relay", "relay's"),
-        ("admin", "admin server's"),
-        ("door", "admin door's"),
-    ] {
+    for (thread, name) in [("relay", "relay's"), ("admin", "admin server's")] {
         notify.until("WATCHDOG=1");
         let mut threads = Command::new("python3");
         threads

@@ -1,8 +1,9 @@
-//! The one connection from the door to tiny_http.
+//! The way of requests through tiny_http, over one connection.
 //!
-//! All requests of a turn of the door's loop go in one write. Answers never
-//! come this way: handlers send them to the clients themselves. tiny_http
-//! meets nothing but heads that were written here.
+//! All requests of a turn of the loop go in one write, and come out as
+//! tiny_http has read them. Answers never come this way: the handlers send
+//! them to the clients themselves. tiny_http meets nothing but heads that were
+//! written here.
 
 use std::fmt::Write;
 use std::fs::{self, DirBuilder};
@@ -11,9 +12,10 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::Errno;
-use tiny_http::Request;
+use tiny_http::{Request, Server};
 
 use super::request::{AUTHORIZATION, DESTINATION, Head, SITE};
 use crate::admin::client::ClientNumber;
@@ -23,45 +25,109 @@ use crate::socket;
 /// those are forwarded that the parser lets through.
 const CLIENT: &str = "Client-Number";
 
-/// The door's end of the connection.
+/// How long tiny_http may take to take up the connection. It takes less than a
+/// millisecond, unless the machine stands still.
+const GREETING_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long to wait for a request that tiny_http has whole before the door's
+/// clients have their turn. It takes some microseconds.
+const READING_LIMIT: Duration = Duration::from_secs(1);
+
+/// tiny_http, and our end of the connection to it.
 pub(super) struct Inner {
     stream: UnixStream,
+    server: Server,
     unsent: String,
     sent: usize,
+    /// How many requests are in what is not sent whole.
+    held: usize,
+    /// How many requests tiny_http has whole, and has not handed over.
+    owed: usize,
+    directory: InnerDirectory,
 }
 
 impl Inner {
-    pub(super) fn connect(path: &Path) -> io::Result<Self> {
-        let stream = UnixStream::connect(path)?;
-        stream.set_nonblocking(true)?;
-        Ok(Self {
-            stream,
+    /// Starts tiny_http in a directory of its own, and connects to it.
+    pub(super) fn new() -> io::Result<Self> {
+        let directory = InnerDirectory::new()?;
+        let server = Server::http_unix(&directory.socket())
+            .map_err(|cause| io::Error::other(cause.to_string()))?;
+        let mut inner = Self {
+            stream: connect(&directory)?,
+            server,
             unsent: String::new(),
             sent: 0,
-        })
+            held: 0,
+            owed: 0,
+            directory,
+        };
+        inner.greet()?;
+        Ok(inner)
     }
 
-    /// Sends a request of nobody, which shows whoever receives it that tiny_http
-    /// has taken up the connection, with all the descriptors that it needs.
-    pub(super) fn greet(&mut self) -> Result<(), Errno> {
+    /// Makes sure that tiny_http has taken up the connection, by a request of
+    /// nobody: it does so in its own time, and panics where there is no
+    /// descriptor left by then.
+    fn greet(&mut self) -> io::Result<()> {
         self.unsent
             .push_str("OPTIONS / HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        self.flush().map(|_| ())
+        self.flush()?;
+        match self.server.recv_timeout(GREETING_LIMIT)? {
+            Some(request) => drop(request.into_writer()),
+            None => return Err(io::Error::other("tiny_http does not answer")),
+        }
+        Ok(())
+    }
+
+    /// Connects anew, since tiny_http has hung up. What it had to read is lost.
+    pub(super) fn reconnect(&mut self) -> io::Result<()> {
+        // It has handed over before it hung up what it could still read.
+        while let Ok(Some(request)) = self.server.try_recv() {
+            drop(request.into_writer());
+        }
+        self.unsent.clear();
+        (self.sent, self.held, self.owed) = (0, 0, 0);
+        self.stream = connect(&self.directory)?;
+        Ok(())
     }
 
     /// Adds a request to those that [`Self::flush`] sends.
     pub(super) fn forward(&mut self, head: &Head<'_>, host: &str, client: ClientNumber) {
-        let Head { method, target, .. } = head;
+        for part in [head.method, " ", head.target, " HTTP/1.1\r\nHost: ", host] {
+            self.unsent.push_str(part);
+        }
         // Writing to a string cannot fail.
-        let _ = write!(
-            self.unsent,
-            "{method} {target} HTTP/1.1\r\nHost: {host}\r\n{CLIENT}: {}\r\n",
-            client.0
-        );
+        let _ = write!(self.unsent, "\r\n{CLIENT}: {}\r\n", client.0);
         for (name, value) in &head.fields {
-            let _ = write!(self.unsent, "{name}: {value}\r\n");
+            for part in [name, ": ", value, "\r\n"] {
+                self.unsent.push_str(part);
+            }
         }
         self.unsent.push_str("\r\n");
+        self.held += 1;
+    }
+
+    /// The next of the requests that were sent whole, as tiny_http has read it.
+    /// `None` where there is none, or tiny_http takes long over it.
+    pub(super) fn receive(&mut self) -> Option<Request> {
+        if !self.owes() {
+            return None;
+        }
+        match self.server.recv_timeout(READING_LIMIT) {
+            Ok(request) => {
+                self.owed -= usize::from(request.is_some());
+                request
+            }
+            Err(cause) => {
+                log::error!("the admin server's inner socket: {cause}");
+                None
+            }
+        }
+    }
+
+    /// Whether tiny_http has requests that [`Self::receive`] is going to receive.
+    pub(super) fn owes(&self) -> bool {
+        self.owed > 0
     }
 
     /// Whether there is nothing to send.
@@ -82,6 +148,7 @@ impl Inner {
         }
         self.unsent.clear();
         self.sent = 0;
+        self.owed += std::mem::take(&mut self.held);
         Ok(true)
     }
 
@@ -96,6 +163,12 @@ impl Inner {
             }
         }
     }
+}
+
+fn connect(directory: &InnerDirectory) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(directory.socket())?;
+    stream.set_nonblocking(true)?;
+    Ok(stream)
 }
 
 impl AsRawFd for Inner {
@@ -152,7 +225,7 @@ fn fields<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a s
 
 /// The directory of the inner socket, which nobody else may enter (mode 0700).
 /// It goes when this does.
-pub(in crate::admin) struct InnerDirectory {
+struct InnerDirectory {
     path: PathBuf,
 }
 
@@ -160,7 +233,7 @@ impl InnerDirectory {
     /// Makes one for this process: under `$RUNTIME_DIRECTORY`, which systemd
     /// sets, or else where temporary files are. Those that former processes
     /// have left there go.
-    pub(in crate::admin) fn new() -> io::Result<Self> {
+    fn new() -> io::Result<Self> {
         let parent =
             std::env::var_os("RUNTIME_DIRECTORY").map_or_else(std::env::temp_dir, PathBuf::from);
         remove_stale(&parent);
@@ -179,7 +252,7 @@ impl InnerDirectory {
     }
 
     /// The path of the socket in it.
-    pub(in crate::admin) fn socket(&self) -> PathBuf {
+    fn socket(&self) -> PathBuf {
         self.path.join(SOCKET)
     }
 }

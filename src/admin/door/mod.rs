@@ -1,10 +1,11 @@
-//! The thread that owns the public admin sockets.
+//! What owns the public admin sockets.
 //!
 //! It accepts clients ([`accept`]), reads each request whole, checks it ([`request`]),
-//! forwards it to tiny_http ([`inner`]) and keeps the time. A client has one
+//! leads it through tiny_http ([`inner`]) and keeps the time. A client has one
 //! request under way: the next one stays in the kernel, or in the client's
-//! small buffer, until the handler has answered. Nothing in the loop blocks,
-//! and a client can hold no more than its slot and [`request::MAX_HEAD`] bytes.
+//! small buffer, until the handler has answered. Nothing in a turn waits for a
+//! client, and a client can hold no more than its slot and [`request::MAX_HEAD`]
+//! bytes.
 
 mod accept;
 mod connection;
@@ -14,7 +15,6 @@ pub mod request;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -23,20 +23,18 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
+use tiny_http::Request;
 
 use super::StartError;
 use super::client::{Bell, Clients};
 use crate::config;
 use crate::inherited::Inherited;
-use crate::pulse::Pulse;
 use accept::{Listener, listen};
 use connection::{Connection, Means, Step};
 use inner::Inner;
 use request::MAX_HEAD;
 
-pub(super) use inner::{
-    InnerDirectory, authorization, client_number, destination, host, list, site,
-};
+pub(super) use inner::{authorization, client_number, destination, host, list, site};
 
 const BELL: Token = Token(0);
 const INNER: Token = Token(1);
@@ -44,7 +42,7 @@ const INNER: Token = Token(1);
 const FIRST_LISTENER: usize = 2;
 const FIRST_CLIENT: usize = 4;
 
-/// The door, with its loop not yet running.
+/// The door, which a loop turns.
 pub(super) struct Door {
     poll: Poll,
     /// TCP, and the unix socket where there is one.
@@ -55,11 +53,9 @@ pub(super) struct Door {
     room: Box<[u8; MAX_HEAD]>,
     /// Whether clients may ask for any address of this machine.
     on_all_addresses: bool,
-    inner_path: PathBuf,
     inner: Inner,
     clients: Arc<Clients>,
     bell: Arc<Bell>,
-    pulse: Pulse,
     stop: Arc<AtomicBool>,
     connections: Slab<Option<Connection>>,
     clients_at_most: usize,
@@ -78,7 +74,7 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    /// Ends the door's loop, and with it every client's connection.
+    /// Has the door turn no more.
     pub(super) fn stop(&self) {
         self.stop.store(true, Release);
         self.bell.wake();
@@ -86,10 +82,9 @@ impl Handle {
 }
 
 impl Door {
-    /// Listens for clients, and connects to the socket that tiny_http listens on.
+    /// Listens for clients, and starts tiny_http.
     pub(super) fn bind(
         parameters: &config::Admin,
-        inner_path: PathBuf,
         inherited: &Inherited,
     ) -> Result<Self, StartError> {
         let poll = Poll::new().map_err(StartError::Poll)?;
@@ -106,7 +101,7 @@ impl Door {
                 Token(FIRST_LISTENER + index),
             )?;
         }
-        let inner = Inner::connect(&inner_path).map_err(StartError::Inner)?;
+        let inner = Inner::new().map_err(StartError::Inner)?;
         watch(inner.as_raw_fd(), INNER)?;
         let clients = Arc::new(Clients::new(waker, parameters.max_connections));
         let port = listeners[0]
@@ -119,12 +114,7 @@ impl Door {
             on_all_addresses: parameters.host.is_unspecified(),
             poll,
             listeners,
-            inner_path,
             inner,
-            pulse: {
-                let bell = clients.bell();
-                Pulse::new("admin door's", move || bell.wake())
-            },
             bell: clients.bell(),
             clients,
             stop: Arc::default(),
@@ -135,11 +125,6 @@ impl Door {
             shortage_told: false,
             now: Instant::now(),
         })
-    }
-
-    /// Sends tiny_http the first request, which is nobody's.
-    pub(super) fn greet(&mut self) -> io::Result<()> {
-        Ok(self.inner.greet()?)
     }
 
     /// Where it listens for TCP clients.
@@ -154,9 +139,9 @@ impl Door {
         Arc::clone(&self.clients)
     }
 
-    /// The pulse of its loop.
-    pub(super) fn pulse(&self) -> Pulse {
-        self.pulse.clone()
+    /// What wakes it.
+    pub(super) fn bell(&self) -> Arc<Bell> {
+        Arc::clone(&self.bell)
     }
 
     /// What another thread needs to end it.
@@ -167,22 +152,37 @@ impl Door {
         }
     }
 
-    /// Serves the door until [`Handle::stop`].
-    pub(super) fn run(mut self) {
-        let mut events = Events::with_capacity(self.clients_at_most + FIRST_CLIENT);
-        while !self.stop.load(Acquire) {
-            match self.poll.poll(&mut events, self.timeout()) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    log::error!("the admin server cannot wait for its clients any more: {error}");
-                    break;
-                }
-                Ok(()) => {}
-            }
-            self.pulse.beat();
-            self.now = Instant::now();
-            self.turn(&events);
+    /// Room for what may have happened before one turn.
+    pub(super) fn events(&self) -> Events {
+        Events::with_capacity(self.clients_at_most + FIRST_CLIENT)
+    }
+
+    /// Waits until something has happened, and does what follows from it. False
+    /// after [`Handle::stop`].
+    pub(super) fn turn(&mut self, events: &mut Events) -> bool {
+        if self.stop.load(Acquire) {
+            return false;
         }
+        match self.poll.poll(events, self.timeout()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
+            Err(error) => {
+                log::error!("the admin server cannot wait for its clients any more: {error}");
+                return false;
+            }
+            Ok(()) => {}
+        }
+        self.now = Instant::now();
+        self.follow(events);
+        true
+    }
+
+    /// The next of the requests that have come in whole, as tiny_http has read it.
+    pub(super) fn receive(&mut self) -> Option<Request> {
+        self.inner.receive()
+    }
+
+    /// Ends every client's connection.
+    pub(super) fn close(mut self) {
         for slot in 0..self.connections.capacity() {
             self.remove(slot);
         }
@@ -190,7 +190,7 @@ impl Door {
 
     /// How long the next wait may be.
     fn timeout(&self) -> Option<Duration> {
-        if self.listeners.iter().any(Listener::can_accept) {
+        if self.inner.owes() || self.listeners.iter().any(Listener::can_accept) {
             return Some(Duration::ZERO);
         }
         let connections = self
@@ -204,7 +204,7 @@ impl Door {
         Some(next.saturating_duration_since(Instant::now()))
     }
 
-    fn turn(&mut self, events: &Events) {
+    fn follow(&mut self, events: &Events) {
         for event in events {
             match event.token() {
                 BELL => {}
@@ -318,9 +318,8 @@ impl Door {
                 self.remove(slot);
             }
         }
-        match Inner::connect(&self.inner_path) {
-            Ok(inner) => {
-                self.inner = inner;
+        match self.inner.reconnect() {
+            Ok(()) => {
                 let fd = self.inner.as_raw_fd();
                 if let Err(cause) =
                     self.poll
@@ -337,22 +336,16 @@ impl Door {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::os::unix::net::UnixStream;
 
     use super::accept::TCP;
     use super::*;
     use crate::config::Config;
     use crate::socket::Accepted;
 
-    fn door() -> (Door, InnerDirectory, UnixListener) {
-        let inner = InnerDirectory::new().unwrap();
-        let tiny_http = UnixListener::bind(inner.socket()).unwrap();
+    fn door() -> Door {
         let config = Config::parse("test", b"[maxscale]\nadmin_port=0\n").unwrap();
-        (
-            Door::bind(&config.admin, inner.socket(), &Inherited::none()).unwrap(),
-            inner,
-            tiny_http,
-        )
+        Door::bind(&config.admin, &Inherited::none()).unwrap()
     }
 
     fn arrive(door: &mut Door, remote: &str) -> UnixStream {
@@ -369,7 +362,7 @@ mod tests {
 
     #[test]
     fn one_address_of_another_machine_has_a_quarter_of_the_slots_and_loopback_all() {
-        let (mut door, _inner, _tiny_http) = door();
+        let mut door = door();
         let mut clients: Vec<UnixStream> =
             (0..20).map(|_| arrive(&mut door, "192.0.2.7:1")).collect();
         assert_eq!(door.connections.len(), 16);
@@ -381,7 +374,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_takes_a_minute_ends_the_connection() {
-        let (mut door, _inner, _tiny_http) = door();
+        let mut door = door();
         let mut client = arrive(&mut door, "127.0.0.1:1");
         io::Write::write_all(&mut client, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         let begin = door.now;
