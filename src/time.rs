@@ -19,17 +19,10 @@ pub fn asctime(time: SystemTime) -> String {
         Some(day) => (day, " "),
         None => (&date[5..7], ""),
     };
-    [
-        &date[..3],
-        " ",
-        &date[8..12],
-        padding,
-        day,
-        " ",
-        &date[17..26],
-        &date[12..16],
-    ]
-    .concat()
+    let mut asctime = String::with_capacity(date.len());
+    asctime.extend([&date[..3], " ", &date[8..12], padding, day]);
+    asctime.extend([" ", &date[17..26], &date[12..16]]);
+    asctime
 }
 
 /// The form of `asctime` for many times, which are often of the same second.

@@ -11,7 +11,7 @@ use super::negotiation::MediaType;
 use super::precondition::Validators;
 use super::refusal::Refusal;
 use super::stream::Place;
-use crate::jsonapi::{ErrorObject, Layout};
+use crate::jsonapi::{ErrorObject, Layout, push_decimal};
 use crate::time::http_date;
 
 /// How long a part of a document gets before it is sent. A document of one
@@ -243,29 +243,28 @@ impl Reply {
         };
         let mut head = String::with_capacity(HEAD_ESTIMATE + length);
         let (status, reason) = self.status;
+        head.push_str("HTTP/1.1 ");
+        push_decimal(&mut head, status.into());
         // Writing to a string cannot fail.
-        let _ = write!(
-            head,
-            "HTTP/1.1 {status} {reason}\r\nServer: sessiond\r\nDate: {}\r\n",
-            http_date(now)
+        let _ = write!(head, " {reason}\r\nDate: {}\r\n", http_date(now));
+        head.push_str(
+            "Server: sessiond\r\nCache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n",
         );
-        head.push_str("Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n");
         if !matches!(self.body, Body::Empty) {
-            let _ = write!(head, "Content-Type: {}\r\n", self.media_type.as_str());
+            head.extend(["Content-Type: ", self.media_type.as_str(), "\r\n"]);
         }
         if let Some(validators) = &self.validators {
+            head.extend(["Vary: Accept\r\nETag: ", &validators.tag]);
             let modified = http_date(validators.modified);
-            let _ = write!(
-                head,
-                "Vary: Accept\r\nETag: {}\r\nLast-Modified: {modified}\r\n",
-                validators.tag
-            );
+            let _ = write!(head, "\r\nLast-Modified: {modified}\r\n");
         } else if self.media_type.is_of_metrics() {
             head.push_str("Vary: Accept\r\n");
         }
         match self.body {
             Body::Whole(_) => {
-                let _ = write!(head, "Content-Length: {length}\r\n");
+                head.push_str("Content-Length: ");
+                push_decimal(&mut head, length as u64);
+                head.push_str("\r\n");
             }
             Body::Begun(..) if framing == Framing::Chunks => {
                 head.push_str("Transfer-Encoding: chunked\r\n");
@@ -273,7 +272,7 @@ impl Reply {
             Body::Empty | Body::Begun(..) | Body::Deferred(_) => {}
         }
         for (name, value) in self.fields {
-            let _ = write!(head, "{name}: {value}\r\n");
+            head.extend([name, ": ", value, "\r\n"]);
         }
         match (keep_alive, framing) {
             (false, _) => head.push_str("Connection: close\r\n"),

@@ -1,5 +1,7 @@
 //! What a path means. Pure: a path in, a [`Route`] out.
 
+use std::borrow::Cow;
+
 use super::negotiation::prefers_html;
 use super::refusal::Refusal;
 use crate::jsonapi::decode_percent;
@@ -88,15 +90,8 @@ impl Route {
     pub(super) fn parse(path: &str) -> Result<Self, Refusal> {
         let inner = path.strip_prefix('/').unwrap_or(path);
         let inner = inner.strip_suffix('/').unwrap_or(inner);
-        let decode = |segment: &str| {
-            decode_percent(segment).ok_or_else(|| {
-                Refusal::BadRequest(format!(
-                    "{segment} in the path is not UTF-8 text in percent-encoding"
-                ))
-            })
-        };
-        let segments: Vec<String> = inner.split('/').map(decode).collect::<Result<_, _>>()?;
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let segments: Vec<Cow<'_, str>> = inner.split('/').map(decode).collect::<Result<_, _>>()?;
+        let segments: Vec<&str> = segments.iter().map(Cow::as_ref).collect();
         let found = match segments[..] {
             [""] => Some(Self::Home),
             ["v1"] => Some(Self::Root),
@@ -163,6 +158,14 @@ impl Route {
             _ => None,
         }
     }
+}
+
+fn decode(segment: &str) -> Result<Cow<'_, str>, Refusal> {
+    decode_percent(segment).ok_or_else(|| {
+        Refusal::BadRequest(format!(
+            "{segment} in the path is not UTF-8 text in percent-encoding"
+        ))
+    })
 }
 
 #[cfg(test)]

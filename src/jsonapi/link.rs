@@ -1,6 +1,8 @@
 //! Links: absolute, on the host that the client asked; and the percent-encoding
 //! of what stands in them (RFC 3986, section 2.1).
 
+use std::borrow::Cow;
+
 use super::emit::Emit;
 
 /// Where the links of a document lead.
@@ -17,7 +19,7 @@ impl Links {
     #[must_use]
     pub fn on(host: &str) -> Self {
         Self {
-            base: format!("http://{host}"),
+            base: ["http://", host].concat(),
         }
     }
 
@@ -45,7 +47,7 @@ impl Links {
 
 /// Encodes a path segment: everything but the unreserved characters.
 #[must_use]
-pub fn encode_percent(segment: &str) -> std::borrow::Cow<'_, str> {
+pub fn encode_percent(segment: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     if segment.bytes().all(plain) {
         return segment.into();
@@ -63,7 +65,10 @@ pub fn encode_percent(segment: &str) -> std::borrow::Cow<'_, str> {
 /// Decodes percent-encoded text; `None` where a `%` is not followed by two
 /// hexadecimal digits, or the result is not UTF-8.
 #[must_use]
-pub fn decode_percent(text: &str) -> Option<String> {
+pub fn decode_percent(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(text.into());
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -72,7 +77,7 @@ pub fn decode_percent(text: &str) -> Option<String> {
             byte => byte,
         });
     }
-    String::from_utf8(bytes).ok()
+    String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
 fn hex_value(digit: u8) -> Option<u8> {
@@ -103,6 +108,6 @@ mod tests {
         for text in ["%", "%4", "%zz", "%+1", "%ff", "a%80"] {
             assert_eq!(decode_percent(text), None, "{text}");
         }
-        assert_eq!(decode_percent("%31%e2%82%ac"), Some("1€".to_owned()));
+        assert_eq!(decode_percent("%31%e2%82%ac").as_deref(), Some("1€"));
     }
 }

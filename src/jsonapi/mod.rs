@@ -26,4 +26,4 @@ pub use resource::{
     write_row,
 };
 pub use value::Value;
-pub use writer::{Layout, Writer};
+pub use writer::{Layout, Writer, push_decimal};

@@ -345,13 +345,15 @@ fn decode(name: &str) -> Result<String, ParameterFault> {
 /// Decodes a name or value, in which a `+` is a space as HTML forms have it.
 fn decode_value(name: &str, value: &str) -> Result<String, ParameterFault> {
     let wrong = || {
-        let name = decode_percent(name).unwrap_or_else(|| name.to_owned());
+        let name = decode_percent(name).unwrap_or(name.into());
         fault(
             &name,
             &format!("{value} is not UTF-8 text in percent-encoding"),
         )
     };
-    decode_percent(&value.replace('+', " ")).ok_or_else(wrong)
+    let value = value.replace('+', " ");
+    let decoded = decode_percent(&value).ok_or_else(wrong)?;
+    Ok(decoded.into_owned())
 }
 
 fn layout(value: Option<&str>) -> Result<Layout, ParameterFault> {

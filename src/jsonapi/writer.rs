@@ -242,7 +242,8 @@ fn hex_digit(nibble: u8) -> char {
     char::from(b"0123456789abcdef"[usize::from(nibble)])
 }
 
-fn push_decimal(text: &mut String, mut value: u64) {
+/// Writes a number. The standard library's formatter takes several times as long.
+pub fn push_decimal(text: &mut String, mut value: u64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
     loop {

@@ -5,7 +5,6 @@
 //! them to the clients themselves. tiny_http meets nothing but heads that were
 //! written here.
 
-use std::fmt::Write;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -19,11 +18,13 @@ use tiny_http::{Request, Server};
 
 use super::request::{AUTHORIZATION, DESTINATION, Head, SITE};
 use crate::admin::client::ClientNumber;
+use crate::jsonapi::push_decimal;
 use crate::socket;
 
-/// The header field that carries a client's number. Of a client's own fields
-/// those are forwarded that the parser lets through.
-const CLIENT: &str = "Client-Number";
+/// The header field that carries a client's number and, behind a space, the
+/// host that it asks for. Of a client's own fields those are forwarded that the
+/// parser lets through. tiny_http's work grows with every byte and every field.
+const CLIENT: &str = "Client";
 
 /// How long tiny_http may take to take up the connection. It takes less than a
 /// millisecond, unless the machine stands still.
@@ -93,17 +94,15 @@ impl Inner {
 
     /// Adds a request to those that [`Self::flush`] sends.
     pub(super) fn forward(&mut self, head: &Head<'_>, host: &str, client: ClientNumber) {
-        for part in [head.method, " ", head.target, " HTTP/1.1\r\nHost: ", host] {
-            self.unsent.push_str(part);
-        }
-        // Writing to a string cannot fail.
-        let _ = write!(self.unsent, "\r\n{CLIENT}: {}\r\n", client.0);
+        let unsent = &mut self.unsent;
+        unsent.extend([head.method, " ", head.target, " HTTP/1.1\r\n"]);
+        unsent.extend([CLIENT, ": "]);
+        push_decimal(unsent, client.0);
+        unsent.extend([" ", host, "\r\n"]);
         for (name, value) in &head.fields {
-            for part in [name, ": ", value, "\r\n"] {
-                self.unsent.push_str(part);
-            }
+            unsent.extend([name, ": ", value, "\r\n"]);
         }
-        self.unsent.push_str("\r\n");
+        unsent.push_str("\r\n");
         self.held += 1;
     }
 
@@ -179,12 +178,17 @@ impl AsRawFd for Inner {
 
 /// Which client a forwarded request is from.
 pub(in crate::admin) fn client_number(request: &Request) -> Option<ClientNumber> {
-    field(request, CLIENT)?.parse().ok().map(ClientNumber)
+    let (number, _) = client(request)?;
+    number.parse().ok().map(ClientNumber)
 }
 
 /// The host that a forwarded request is for.
 pub(in crate::admin) fn host(request: &Request) -> &str {
-    field(request, "Host").unwrap_or("localhost")
+    client(request).map_or("localhost", |(_, host)| host)
+}
+
+fn client(request: &Request) -> Option<(&str, &str)> {
+    field(request, CLIENT)?.split_once(' ')
 }
 
 /// The login of a forwarded request.

@@ -36,7 +36,7 @@ use super::stream::Places;
 use crate::config::Role;
 use crate::jsonapi::{
     Accepts, Lifetime, Query, Resource, Selection, View, Writer, begin_collection, document,
-    end_collection, select, write_row,
+    end_collection, push_decimal, select, write_row,
 };
 use crate::registry::{
     Change, Client, Listener, Registry, Server, Service, Session, SessionId, Topology,
@@ -46,11 +46,16 @@ use crate::registry::{
 /// everybody: it takes longer than a millisecond.
 const ROWS_AT_ONCE: usize = 500;
 
+/// Room for a tag: two numbers and a word.
+const TAG_ESTIMATE: usize = 48;
+
 /// What every handler may look at.
 pub(super) struct Context {
     pub(super) registry: Arc<Registry>,
     /// When the server began to answer, by the clock that never jumps.
     pub(super) began: Instant,
+    /// When the program began, as tags have it: versions begin anew with it.
+    incarnation: String,
     /// What the server counts of its own work.
     statistics: Arc<Statistics>,
     /// The names of clients' hosts.
@@ -101,7 +106,9 @@ pub(super) enum Found {
 impl Context {
     /// What the handlers of a registry may look at.
     pub(super) fn new(registry: Arc<Registry>, statistics: Arc<Statistics>) -> Self {
+        let started = registry.started.duration_since(SystemTime::UNIX_EPOCH);
         Self {
+            incarnation: format!("{:x}", started.unwrap_or_default().as_millis()),
             statistics,
             began: Instant::now(),
             hosts: Hosts::new(registry.started),
@@ -298,14 +305,12 @@ impl Context {
             change.version += found.version;
             change.time = change.time.max(found.time);
         }
-        let started = self
-            .registry
-            .started
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        // Versions begin anew with the program, so its start is part of the tag.
+        let mut tag = String::with_capacity(TAG_ESTIMATE);
+        tag.extend(["W/\"", &self.incarnation, "-", name, "-"]);
+        push_decimal(&mut tag, change.version);
+        tag.push('"');
         Validators {
-            tag: format!("W/\"{:x}-{name}-{}\"", started.as_millis(), change.version),
+            tag,
             modified: change.time,
         }
     }
