@@ -7,8 +7,6 @@
 //! session would not fit, and lets the kernel keep the clients.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -20,13 +18,14 @@ use rustix::io::Errno;
 
 use super::Relay;
 use super::control::has;
+use super::listen::{ListenError, listen, place_in_words};
 use super::pipe::Kind;
 use super::session::Session;
 use super::source::Source;
 use crate::config::Endpoint;
 use crate::inherited::Inherited;
 use crate::registry::{self, CloseReason, Listener, Registry, SessionState};
-use crate::socket::{self, Accepted, Listening, Permissions};
+use crate::socket::{self, Accepted, Listening};
 
 /// How many clients a listener accepts before the sessions have their turn.
 const BURST: usize = 64;
@@ -80,48 +79,6 @@ enum Found {
     New(usize, Listening),
     /// Nowhere: it is stopped.
     None,
-}
-
-/// Why the relay cannot start, or not listen.
-#[derive(Debug)]
-pub enum ListenError {
-    /// The system has no event queue for us.
-    Poll(io::Error),
-    /// An address or a path cannot be listened on.
-    Listen {
-        /// The listener's name.
-        listener: String,
-        /// Where, in words.
-        endpoint: String,
-        /// Why not.
-        cause: io::Error,
-    },
-}
-
-impl fmt::Display for ListenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Poll(cause) => write!(f, "cannot wait for events: {cause}"),
-            Self::Listen {
-                listener,
-                endpoint,
-                cause,
-            } => {
-                write!(
-                    f,
-                    "listener {listener}: cannot listen for clients on {endpoint}: {cause}"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for ListenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Poll(cause) | Self::Listen { cause, .. } => Some(cause),
-        }
-    }
 }
 
 impl Acceptor {
@@ -399,79 +356,6 @@ impl Open {
         registry
             .sessions
             .close(id, CloseReason::Shutdown, time, now);
-    }
-}
-
-/// Listens where a listener is to listen, and watches its socket under a number.
-fn listen(
-    listener: &Listener,
-    number: usize,
-    events: &mio::Registry,
-    inherited: &Inherited,
-) -> Result<Listening, ListenError> {
-    let watch = |listening: Listening| {
-        let fd = listening.as_raw_fd();
-        let token = Source::Listener(number).token();
-        match events.register(&mut SourceFd(&fd), token, Interest::READABLE) {
-            // One that was passed to the program is watched as long as it is there.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                events.reregister(&mut SourceFd(&fd), token, Interest::READABLE)?;
-            }
-            result => result?,
-        }
-        Ok(listening)
-    };
-    let passed = inherited.find(listener.name(), &listener.parameters.endpoint);
-    let listening = passed.transpose().unwrap_or_else(|| socket_of(listener));
-    let listening = listening.and_then(watch);
-    listening.map_err(|cause| ListenError::Listen {
-        listener: listener.name().to_owned(),
-        endpoint: place_in_words(listener),
-        cause,
-    })
-}
-
-fn socket_of(listener: &Listener) -> io::Result<Listening> {
-    match (&listener.parameters.endpoint, listener.address()) {
-        // Where it has listened before.
-        (Endpoint::Tcp { .. }, Some(address)) => Listening::tcp(address),
-        (
-            Endpoint::Tcp {
-                address: Some(address),
-                port,
-            },
-            None,
-        ) => Listening::tcp(SocketAddr::new(*address, *port)),
-        (
-            Endpoint::Tcp {
-                address: None,
-                port,
-            },
-            None,
-        ) => Listening::any(*port),
-        (Endpoint::Unix(path), _) => Listening::unix(path, &Permissions::EVERYBODY),
-    }
-}
-
-/// Where it listens, or is to listen.
-fn place_in_words(listener: &Listener) -> String {
-    if let Some(address) = listener.address() {
-        return address.to_string();
-    }
-    match &listener.parameters.endpoint {
-        Endpoint::Tcp {
-            address: Some(IpAddr::V6(address)),
-            port,
-        } => format!("[{address}]:{port}"),
-        Endpoint::Tcp {
-            address: Some(IpAddr::V4(address)),
-            port,
-        } => format!("{address}:{port}"),
-        Endpoint::Tcp {
-            address: None,
-            port,
-        } => format!("[::]:{port}"),
-        Endpoint::Unix(path) => path.display().to_string(),
     }
 }
 

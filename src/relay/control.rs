@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::Waker;
 
 use super::Relay;
-use super::accept::ListenError;
+use super::listen::ListenError;
 use super::names::Names;
 use super::session::Session;
 use super::source::Source;

@@ -1,11 +1,11 @@
 //! The data plane: one thread that owns every client and every backend socket.
 //!
-//! A connection's journey: [`accept`] takes it and the registry opens its
-//! session; [`arrival`] reads its PROXY header, if it is to have one, and lets
-//! it in; [`search`] asks [`routing`] for a server and connects; [`session`]
-//! moves bytes through two [`pipe`]s, while [`watch`] reads along, until both
-//! have ended or one of its [`limits`] is reached; then the registry closes it
-//! with the reason.
+//! A connection's journey: it comes to a socket that [`listen`] has made;
+//! [`accept`] takes it and the registry opens its session; [`arrival`] reads its
+//! PROXY header, if it is to have one, and lets it in; [`search`] asks
+//! [`routing`] for a server and connects; [`session`] moves bytes through two
+//! [`pipe`]s, while [`watch`] reads along, until both have ended or one of its
+//! [`limits`] is reached; then the registry closes it with the reason.
 //!
 //! What others ask of it (an operator's commands, another configuration, the
 //! end) it follows in [`control`].
@@ -20,6 +20,7 @@ mod control;
 mod deadline;
 mod health;
 mod limits;
+mod listen;
 mod names;
 mod pipe;
 mod rest;
@@ -53,8 +54,8 @@ use session::{Backend, Next, Session};
 use source::Source;
 use splice::Channels;
 
-pub use accept::ListenError;
 pub use control::{Handle, ReloadError};
+pub use listen::ListenError;
 
 /// How many events one turn of the loop takes.
 const EVENTS: usize = 1024;
