@@ -266,13 +266,14 @@ impl Client {
 }
 
 /// Clients that connect, say a byte, hear it again and close, over and over.
-pub fn short_sessions(address: SocketAddr, clients: usize, time: Duration) -> Done {
+pub fn short_sessions(addresses: &[SocketAddr], time: Duration) -> Done {
     let count = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let begin = Instant::now();
     thread::scope(|scope| {
-        for _ in 0..clients {
-            scope.spawn(|| {
+        for address in addresses {
+            let (stop, count) = (&stop, &count);
+            scope.spawn(move || {
                 while !stop.load(Relaxed) {
                     let mut stream = TcpStream::connect(address).unwrap();
                     stream.write_all(b"x").unwrap();

@@ -16,6 +16,8 @@ pub const BARE: &str = "--bare-tiny-http";
 pub struct Peer {
     pub child: Child,
     pub address: SocketAddr,
+    /// Where a proxy listens for each of its servers; the first is its address.
+    pub lanes: Vec<SocketAddr>,
     /// The admin server of this program.
     pub admin: SocketAddr,
 }
@@ -45,65 +47,81 @@ pub fn static_program() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-fn configuration(server: SocketAddr, listener: SocketAddr, admin: SocketAddr) -> String {
-    format!(
-        "[maxscale]\nadmin_port={}\n[server]\ntype=server\naddress=127.0.0.1\nport={}\n\
-         [service]\ntype=service\nservers=server\n\
-         [listener]\ntype=listener\nservice=service\nprotocol=TCP\naddress=127.0.0.1\nport={}\n",
-        admin.port(),
-        server.port(),
-        listener.port()
-    )
+/// A port for each server, and what is to be written of the two.
+fn lanes(
+    servers: &[SocketAddr],
+    section: impl Fn(usize, SocketAddr, SocketAddr) -> String,
+) -> (Vec<SocketAddr>, String) {
+    let lanes: Vec<SocketAddr> = servers.iter().map(|_| free_port()).collect();
+    let pairs = lanes.iter().zip(servers).enumerate();
+    let text = pairs.map(|(number, (lane, server))| section(number, *lane, *server));
+    let text = text.collect();
+    (lanes, text)
 }
 
-/// This program before a server.
-pub fn sessiond(server: SocketAddr, alone: bool) -> Peer {
-    start_sessiond(program(), server, alone)
+/// This program before servers.
+pub fn sessiond(servers: &[SocketAddr], alone: bool) -> Peer {
+    start_sessiond(program(), servers, alone)
 }
 
-pub fn start_sessiond(program: &str, server: SocketAddr, alone: bool) -> Peer {
-    start(program, &[], server, alone)
+pub fn start_sessiond(program: &str, servers: &[SocketAddr], alone: bool) -> Peer {
+    start(program, &[], servers, alone)
 }
 
 /// This program before a server, started by another one with arguments of its own.
 pub fn start_under(program: &str, arguments: &[&str], server: SocketAddr) -> Peer {
-    start(program, arguments, server, false)
+    start(program, arguments, &[server], false)
 }
 
-fn start(program: &str, arguments: &[&str], server: SocketAddr, alone: bool) -> Peer {
-    let (address, admin) = (free_port(), free_port());
+fn start(program: &str, arguments: &[&str], servers: &[SocketAddr], alone: bool) -> Peer {
+    let admin = free_port();
+    let (lanes, sections) = lanes(servers, |number, lane, server| {
+        format!(
+            "[server{number}]\ntype=server\naddress=127.0.0.1\nport={}\n\
+             [service{number}]\ntype=service\nservers=server{number}\n\
+             [listener{number}]\ntype=listener\nservice=service{number}\nprotocol=TCP\n\
+             address=127.0.0.1\nport={}\n",
+            server.port(),
+            lane.port()
+        )
+    });
     let path = scratch("sessiond.cnf");
-    fs::write(&path, configuration(server, address, admin)).unwrap();
+    let text = format!("[maxscale]\nadmin_port={}\n{sections}", admin.port());
+    fs::write(&path, text).unwrap();
     let arguments = [arguments, &["--config", path.to_str().unwrap()]].concat();
     let child = Child::start(program, &arguments, alone);
     listens(admin);
     Peer {
         child,
-        address,
+        address: lanes[0],
+        lanes,
         admin,
     }
 }
 
-/// HAProxy in TCP mode with one thread, before a server.
-pub fn haproxy(server: SocketAddr, splice: Splice, alone: bool) -> Peer {
-    let address = free_port();
+/// HAProxy in TCP mode with one thread, before servers.
+pub fn haproxy(servers: &[SocketAddr], splice: Splice, alone: bool) -> Peer {
+    let (lanes, sections) = lanes(servers, |number, lane, server| {
+        format!("listen l{number}\n bind {lane} backlog 4096\n server s {server}\n")
+    });
     let splice = match splice {
         Splice::Auto => "option splice-auto",
         Splice::Both => "option splice-request\n option splice-response",
     };
     let text = format!(
         "global\n nbthread 1\n maxconn 4000\n maxpipes 1000\ndefaults\n mode tcp\n {splice}\n timeout connect 10s\n \
-         timeout client 1h\n timeout server 1h\nlisten l\n bind {address} backlog 4096\n server s {server}\n"
+         timeout client 1h\n timeout server 1h\n{sections}"
     );
     let path = scratch("haproxy.cfg");
     fs::write(&path, text).unwrap();
     // Without `-W` there is one process.
     let child = Child::start("haproxy", &["-db", "-f", path.to_str().unwrap()], alone);
-    listens(address);
+    listens(lanes[0]);
     Peer {
         child,
-        address,
-        admin: address,
+        address: lanes[0],
+        admin: lanes[0],
+        lanes,
     }
 }
 
@@ -130,6 +148,7 @@ pub fn nginx(body: &str, keeps_alive: bool) -> Peer {
     Peer {
         child,
         address,
+        lanes: vec![address],
         admin: address,
     }
 }
@@ -145,6 +164,7 @@ pub fn bare_tiny_http(body: &str) -> Peer {
     Peer {
         child,
         address,
+        lanes: vec![address],
         admin: address,
     }
 }
