@@ -30,9 +30,9 @@
 //! its session, routing chooses a server, and two pipes move bytes until both
 //! directions have ended; then the registry closes the session with the reason.
 //!
-//! A request comes to the admin port. The door reads it whole, checks it and
-//! forwards it to tiny_http; the admin loop receives it, finds its route, and a
-//! handler takes what it needs out of the registry and writes a document, which
+//! A request comes to the admin port. The admin loop waits at the door, which
+//! reads the request whole, checks it and leads it through tiny_http; the loop
+//! receives it, finds its route, and a handler takes what it needs out of the registry and writes a document, which
 //! goes to the client's socket.
 //!
 //! What an operator asks for comes to a handler the same way; the handler

@@ -1,10 +1,10 @@
 //! An admin client's socket, between the threads that use it.
 //!
-//! The door reads it and keeps its time; the loop writes its answer straight
-//! to it. What the socket does not take at once stays here, and the door goes
-//! on with it when the socket has room. A long answer is written by a thread
-//! of its own, which waits. The door is not woken for an answer that went out
-//! whole, unless it said that it waits for that.
+//! The door reads it and keeps its time; the handler's answer is written
+//! straight to it. What the socket does not take at once stays here, and the
+//! door goes on with it when the socket has room. A long answer is written by a
+//! thread of its own, which waits. The door is not told of an answer that went
+//! out whole, unless it said that it waits for that.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -32,17 +32,38 @@ pub(super) struct Clients {
     statistics: Arc<Statistics>,
 }
 
-/// How another thread tells the door that a client needs it.
+/// How the door is told that a client needs it, by another thread or by its own.
 #[derive(Debug)]
 pub(super) struct Bell {
     waker: Waker,
-    rung_for: Mutex<Vec<usize>>,
+    rung: Mutex<Rung>,
+}
+
+#[derive(Debug, Default)]
+struct Rung {
+    /// The slots of the clients.
+    slots: Vec<usize>,
+    /// The door waits for events, and has to be woken.
+    waits: bool,
 }
 
 impl Bell {
     fn ring(&self, slot: usize) {
-        lock(&self.rung_for).push(slot);
-        self.wake();
+        let mut rung = lock(&self.rung);
+        rung.slots.push(slot);
+        let waits = rung.waits;
+        drop(rung);
+        if waits {
+            self.wake();
+        }
+    }
+
+    /// The door is going to wait, and wants to be woken. False where it was rung
+    /// for a client meanwhile.
+    pub(super) fn listen(&self) -> bool {
+        let mut rung = lock(&self.rung);
+        rung.waits = rung.slots.is_empty();
+        rung.waits
     }
 
     /// Wakes the door for no client in particular.
@@ -54,7 +75,9 @@ impl Bell {
     /// The slots of the clients that it was rung for. A client may have gone
     /// since, and another one have its slot.
     pub(super) fn answered(&self) -> Vec<usize> {
-        std::mem::take(&mut lock(&self.rung_for))
+        let mut rung = lock(&self.rung);
+        rung.waits = false;
+        std::mem::take(&mut rung.slots)
     }
 }
 
@@ -62,7 +85,7 @@ impl Clients {
     pub(super) fn new(waker: Waker, at_most: usize) -> Self {
         let bell = Bell {
             waker,
-            rung_for: Mutex::default(),
+            rung: Mutex::default(),
         };
         Self {
             by_number: Mutex::default(),

@@ -94,7 +94,9 @@ impl fmt::Display for StartError {
             Self::Listen(place, cause) => {
                 write!(f, "cannot listen for admin clients on {place}: {cause}")
             }
-            Self::Inner(cause) => write!(f, "cannot make the admin server's inner socket: {cause}"),
+            Self::Inner(cause) => {
+                write!(f, "cannot start the admin server's inner server: {cause}")
+            }
             Self::Poll(cause) => write!(f, "cannot wait for admin clients: {cause}"),
             Self::Thread(cause) => write!(f, "cannot start a thread of the admin server: {cause}"),
         }
@@ -248,8 +250,8 @@ struct Asked<'a> {
 /// The blocking loop: waits at the door, then receives the requests that came
 /// in, and answers one after the other.
 ///
-/// One thread does both, so that a request wakes it once and not twice, and all
-/// that come in while others are answered come as one.
+/// One thread does both: a request is handed over once less, and all that come
+/// in while others are answered come at once.
 fn run(mut door: Door, pulse: &Pulse, threads: &Threads, answer: &dyn Fn(&Asked<'_>) -> Reply) {
     let clients = door.clients();
     let mut events = door.events();
@@ -257,6 +259,7 @@ fn run(mut door: Door, pulse: &Pulse, threads: &Threads, answer: &dyn Fn(&Asked<
         pulse.beat();
         while let Some(request) = door.receive() {
             respond(request, &clients, threads, answer);
+            pulse.beat();
         }
     }
     door.close();

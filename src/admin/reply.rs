@@ -245,11 +245,10 @@ impl Reply {
         let (status, reason) = self.status;
         head.push_str("HTTP/1.1 ");
         push_decimal(&mut head, status.into());
+        head.extend([" ", reason, "\r\nServer: sessiond\r\n"]);
         // Writing to a string cannot fail.
-        let _ = write!(head, " {reason}\r\nDate: {}\r\n", http_date(now));
-        head.push_str(
-            "Server: sessiond\r\nCache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n",
-        );
+        let _ = write!(head, "Date: {}\r\n", http_date(now));
+        head.push_str("Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n");
         if !matches!(self.body, Body::Empty) {
             head.extend(["Content-Type: ", self.media_type.as_str(), "\r\n"]);
         }

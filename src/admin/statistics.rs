@@ -1,8 +1,8 @@
 //! What the admin server counts of its own work: its clients, its answers, and
 //! how long they took.
 //!
-//! The door, the loop and the threads of long answers count at the same time,
-//! so everything here is an atomic on its own. An answer is counted before its
+//! The loop and the threads of long answers count at the same time, so
+//! everything here is an atomic on its own. An answer is counted before its
 //! first byte is sent: who has read one finds it counted.
 
 use std::sync::atomic::Ordering::Relaxed;

@@ -404,6 +404,23 @@ fn a_burst_of_honest_clients_is_answered_though_the_door_is_full() {
     before.same_after();
 }
 
+#[test]
+fn as_many_clients_at_once_as_there_are_slots_all_keep_theirs() {
+    for _ in 0..10 {
+        let daemon = daemon();
+        let ask = || {
+            let mut client = connect(daemon.admin());
+            client.write_all(GET.as_bytes()).unwrap();
+            client
+        };
+        let clients: Vec<TcpStream> = (0..64).map(|_| ask()).collect();
+        for client in clients {
+            let answer = Answer::read(&mut BufReader::new(client), false);
+            assert_eq!((answer.status, answer.field("Connection")), (200, None));
+        }
+    }
+}
+
 /// Like [`honest`], though one of a hundred at once may be turned away before
 /// it has sent its request, and comes again then.
 fn honest_in_a_crowd(daemon: &Daemon) {

@@ -117,6 +117,10 @@ impl Door {
 
     fn accept_one(&mut self, index: usize) {
         if self.is_full(index) && self.most_dispensable(index).is_none() {
+            if !self.listeners[index].listening.has_waiting() {
+                self.listeners[index].ready = false;
+                return;
+            }
             // All are busy. They keep their slots for this answer, but one of them no longer.
             self.retire_the_oldest();
             self.listeners[index].paused = Some(self.now + BUSY_PAUSE);

@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -30,9 +31,13 @@ const CLIENT: &str = "Client";
 /// millisecond, unless the machine stands still.
 const GREETING_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long to wait for a request that tiny_http has whole before the door's
-/// clients have their turn. It takes some microseconds.
-const READING_LIMIT: Duration = Duration::from_secs(1);
+/// How long to wait for a request that tiny_http is reading before the door's
+/// clients have their turn. To read one takes it some microseconds.
+const READING_LIMIT: Duration = Duration::from_millis(50);
+
+/// How often this thread gives way to tiny_http's before it falls asleep: to
+/// read a request takes that one no longer than to be woken takes this one.
+const GLANCES: u32 = 16;
 
 /// tiny_http, and our end of the connection to it.
 pub(super) struct Inner {
@@ -40,9 +45,9 @@ pub(super) struct Inner {
     server: Server,
     unsent: String,
     sent: usize,
-    /// How many requests are in what is not sent whole.
+    /// How many requests are in what is not sent in full.
     held: usize,
-    /// How many requests tiny_http has whole, and has not handed over.
+    /// How many requests were sent in full, and have not come out.
     owed: usize,
     directory: InnerDirectory,
 }
@@ -82,9 +87,9 @@ impl Inner {
 
     /// Connects anew, since tiny_http has hung up. What it had to read is lost.
     pub(super) fn reconnect(&mut self) -> io::Result<()> {
-        // It has handed over before it hung up what it could still read.
-        while let Ok(Some(request)) = self.server.try_recv() {
-            drop(request.into_writer());
+        // What it could still read it has handed over before it hung up.
+        while let Some(request) = self.server.try_recv().transpose() {
+            drop(request.map(Request::into_writer));
         }
         self.unsent.clear();
         (self.sent, self.held, self.owed) = (0, 0, 0);
@@ -106,22 +111,37 @@ impl Inner {
         self.held += 1;
     }
 
-    /// The next of the requests that were sent whole, as tiny_http has read it.
+    /// The next of the requests that were sent in full, as tiny_http has read it.
     /// `None` where there is none, or tiny_http takes long over it.
     pub(super) fn receive(&mut self) -> Option<Request> {
+        loop {
+            match self.next() {
+                Ok(Some(request)) if client(&request).is_some() => {
+                    self.owed = self.owed.saturating_sub(1);
+                    return Some(request);
+                }
+                // Whoever may enter the directory can send something, too.
+                Ok(Some(stranger)) => drop(stranger.into_writer()),
+                Ok(None) => return None,
+                Err(cause) => {
+                    log::error!("the admin server's inner socket: {cause}");
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn next(&self) -> io::Result<Option<Request>> {
         if !self.owes() {
-            return None;
+            return self.server.try_recv();
         }
-        match self.server.recv_timeout(READING_LIMIT) {
-            Ok(request) => {
-                self.owed -= usize::from(request.is_some());
-                request
+        for _ in 0..GLANCES {
+            if let Some(request) = self.server.try_recv()? {
+                return Ok(Some(request));
             }
-            Err(cause) => {
-                log::error!("the admin server's inner socket: {cause}");
-                None
-            }
+            thread::yield_now();
         }
+        self.server.recv_timeout(READING_LIMIT)
     }
 
     /// Whether tiny_http has requests that [`Self::receive`] is going to receive.
@@ -182,7 +202,7 @@ pub(in crate::admin) fn client_number(request: &Request) -> Option<ClientNumber>
     number.parse().ok().map(ClientNumber)
 }
 
-/// The host that a forwarded request is for.
+/// The host that a forwarded request is for. Each has one.
 pub(in crate::admin) fn host(request: &Request) -> &str {
     client(request).map_or("localhost", |(_, host)| host)
 }
@@ -310,7 +330,31 @@ fn is_our_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use super::super::request;
     use super::*;
+
+    #[test]
+    fn a_request_of_a_stranger_is_none_and_is_not_counted() {
+        let mut inner = Inner::new().unwrap();
+        let mut stranger = UnixStream::connect(inner.directory.socket()).unwrap();
+        let request = b"GET /v1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let head = request::parse(request).unwrap().unwrap();
+        for number in 0..100 {
+            stranger.write_all(request).unwrap();
+            inner.forward(&head, "localhost", ClientNumber(number));
+            assert_eq!(inner.flush(), Ok(true));
+            let received = std::iter::repeat_with(|| inner.receive())
+                .take(400)
+                .flatten()
+                .next();
+            let received = received.expect("tiny_http reads it within 20 s");
+            assert_eq!(client_number(&received), Some(ClientNumber(number)));
+            assert!(!inner.owes());
+            drop(received.into_writer());
+        }
+    }
 
     #[test]
     fn only_names_of_the_form_of_ours_are_ours() {

@@ -54,6 +54,8 @@ pub(super) struct Door {
     /// Whether clients may ask for any address of this machine.
     on_all_addresses: bool,
     inner: Inner,
+    /// Whether an event is to tell when the inner socket takes more.
+    awaits_inner: bool,
     clients: Arc<Clients>,
     bell: Arc<Bell>,
     stop: Arc<AtomicBool>,
@@ -115,6 +117,7 @@ impl Door {
             poll,
             listeners,
             inner,
+            awaits_inner: false,
             bell: clients.bell(),
             clients,
             stop: Arc::default(),
@@ -190,7 +193,10 @@ impl Door {
 
     /// How long the next wait may be.
     fn timeout(&self) -> Option<Duration> {
-        if self.inner.owes() || self.listeners.iter().any(Listener::can_accept) {
+        if self.inner.owes()
+            || self.listeners.iter().any(Listener::can_accept)
+            || !self.bell.listen()
+        {
             return Some(Duration::ZERO);
         }
         let connections = self
@@ -280,10 +286,20 @@ impl Door {
     /// Sends the turn's requests to tiny_http.
     fn flush_inner(&mut self) {
         match self.inner.flush() {
-            // An edge tells when the rest can go; it comes to `check_inner`.
-            Ok(true) => {}
-            Ok(false) => self.watch_inner(Interest::READABLE | Interest::WRITABLE),
+            Ok(whole) => self.await_inner(!whole),
             Err(_) => self.reconnect_inner(),
+        }
+    }
+
+    /// Has an event tell when the rest can go, for as long as there is one: else
+    /// one would come with every request that tiny_http reads.
+    fn await_inner(&mut self, awaits: bool) {
+        if std::mem::replace(&mut self.awaits_inner, awaits) != awaits {
+            self.watch_inner(if awaits {
+                Interest::READABLE | Interest::WRITABLE
+            } else {
+                Interest::READABLE
+            });
         }
     }
 
@@ -318,6 +334,7 @@ impl Door {
                 self.remove(slot);
             }
         }
+        self.awaits_inner = false;
         match self.inner.reconnect() {
             Ok(()) => {
                 let fd = self.inner.as_raw_fd();
