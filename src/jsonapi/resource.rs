@@ -128,20 +128,31 @@ pub fn select<R: Resource>(mut rows: Vec<R>, query: &Query, view: &View) -> Sele
 }
 
 fn filter_and_sort<R: Resource>(rows: Vec<R>, query: &Query, view: &View) -> Vec<R> {
-    let mut kept: Vec<(Vec<Option<Value>>, R)> = Vec::new();
+    let mut kept = Vec::new();
+    let mut keys = Vec::new();
     for row in rows {
         let tree = Tree::of(|tree| row.emit(tree, view));
         if query.filters.iter().all(|filter| filter.keeps(&tree)) {
-            let keys = query
-                .sort
-                .iter()
-                .map(|key| key.path.find(&tree).first().map(|value| (*value).clone()));
-            kept.push((keys.collect(), row));
+            keys.push((keys_of(&tree, &query.sort), kept.len()));
+            kept.push(Some(row));
         }
     }
-    // Rows that are equal stay in their order.
-    kept.sort_by(|(one, _), (other, _)| order(&query.sort, one, other));
-    kept.into_iter().map(|(_, row)| row).collect()
+    sort(&mut keys, &query.sort);
+    let sorted = keys.iter().filter_map(|(_, place)| kept[*place].take());
+    sorted.collect()
+}
+
+/// What a row is sorted by.
+type Keys = Vec<Option<Value>>;
+
+fn keys_of(tree: &Value, sort: &[SortKey]) -> Keys {
+    let key = |key: &SortKey| key.path.find(tree).first().map(|value| (*value).clone());
+    sort.iter().map(key).collect()
+}
+
+/// Sorts the places of rows. Rows that are equal stay in their order.
+fn sort(keys: &mut [(Keys, usize)], sort: &[SortKey]) {
+    keys.sort_by(|(one, _), (other, _)| order(sort, one, other));
 }
 
 fn order(sort: &[SortKey], one: &[Option<Value>], other: &[Option<Value>]) -> Ordering {

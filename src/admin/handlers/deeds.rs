@@ -231,7 +231,7 @@ fn kill_selected(
     } else {
         let at = Instant::now() + query.ttl;
         let mut killed = follow(registry, Command::Kill { sessions, at })?;
-        killed.sort();
+        killed.sort_unstable();
         log::info!("{who}: killed {}{}", in_words(&killed), within(query.ttl));
         killed
     };
