@@ -92,6 +92,7 @@ pub mod jsonapi;
 mod lock;
 pub mod protocol;
 pub mod pulse;
+mod queue;
 pub mod registry;
 pub mod relay;
 mod socket;
