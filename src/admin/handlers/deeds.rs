@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Context, Found, ROWS_AT_ONCE};
+use super::{Configured, Context, Found, ROWS_AT_ONCE};
 use crate::admin::access::Who;
 use crate::admin::refusal::Refusal;
 use crate::admin::reply::Reply;
@@ -47,14 +47,24 @@ impl Context {
         match (deed, found) {
             (Deed::Kill, Found::Session(session)) => self.kill(&session, query.ttl, who),
             (Deed::KillAll, _) => self.kill_all(query, links, who),
-            (Deed::Stop, Found::Service(row)) => self.stop_service(row.service, query.force, who),
-            (Deed::Start, Found::Service(row)) => self.start_service(&row.service, who),
-            (Deed::Stop, Found::Listener(listener)) => {
+            (Deed::Stop, Found::Configured(Configured::Service(row))) => {
+                self.stop_service(row.service, query.force, who)
+            }
+            (Deed::Start, Found::Configured(Configured::Service(row))) => {
+                self.start_service(&row.service, who)
+            }
+            (Deed::Stop, Found::Configured(Configured::Listener(listener))) => {
                 self.stop_listener(listener, query.force, who)
             }
-            (Deed::Start, Found::Listener(listener)) => self.start_listener(listener, who),
-            (Deed::Set, Found::Server(row)) => self.set(row.server, true, &query, who),
-            (Deed::Clear, Found::Server(row)) => self.set(row.server, false, &query, who),
+            (Deed::Start, Found::Configured(Configured::Listener(listener))) => {
+                self.start_listener(listener, who)
+            }
+            (Deed::Set, Found::Configured(Configured::Server(row))) => {
+                self.set(row.server, true, &query, who)
+            }
+            (Deed::Clear, Found::Configured(Configured::Server(row))) => {
+                self.set(row.server, false, &query, who)
+            }
             // Routes lead nowhere else.
             _ => Err(Refusal::Internal),
         }
