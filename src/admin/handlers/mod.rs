@@ -11,6 +11,7 @@ mod events;
 mod listeners;
 mod metrics;
 mod openapi;
+mod packed;
 pub(super) mod page;
 mod relationship;
 mod root;
