@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::queue::{Receiver, Sender, queue};
+use crate::thread::start_thread;
 
 /// The target of the lines about single sessions. There can be thousands of
 /// them at once, and they fill half of the queue at most.
@@ -38,9 +39,9 @@ pub fn start() -> io::Result<()> {
         waiting: Arc::clone(&waiting),
         left_out: Arc::clone(&left_out),
     };
-    thread::Builder::new()
-        .name("journal".into())
-        .spawn(move || write_lines(&receiver, &waiting, &left_out))?;
+    start_thread("journal", move || {
+        write_lines(&receiver, &waiting, &left_out);
+    })?;
     // It fails only where a logger is set already, which then has the lines.
     if log::set_boxed_logger(Box::new(journal)).is_ok() {
         log::set_max_level(LevelFilter::Info);

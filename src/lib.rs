@@ -98,4 +98,5 @@ pub mod relay;
 mod socket;
 pub mod systemd;
 pub mod terminal;
+mod thread;
 mod time;

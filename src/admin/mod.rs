@@ -31,7 +31,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use tiny_http::{Request, Server};
@@ -41,6 +41,7 @@ use crate::inherited::Inherited;
 use crate::jsonapi::Layout;
 use crate::pulse::Pulse;
 use crate::registry::Registry;
+use crate::thread::start_thread;
 use access::Access;
 pub use access::Rules;
 use answer::answer;
@@ -214,15 +215,9 @@ impl Admin {
                 run(&server, &stop, &pulse, &clients, &threads, &answer);
             }
         };
-        let thread = |name: &str, body: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new()
-                .name(name.into())
-                .spawn(body)
-                .map_err(StartError::Thread)
-        };
         let threads = vec![
-            thread("admin", Box::new(answering))?,
-            thread("door", Box::new(move || door.run()))?,
+            start_thread("admin", answering).map_err(StartError::Thread)?,
+            start_thread("door", move || door.run()).map_err(StartError::Thread)?,
         ];
         Ok(Running {
             access,
@@ -354,7 +349,7 @@ fn send_or_defer(mut reply: Reply, client: Arc<Client>, method: Method, threads:
     client.defer(reply.waits());
     let (waiting, place, others) = (Arc::clone(&client), reply.take_place(), threads.clone());
     let deferral = threads.deferral();
-    let thread = thread::Builder::new().name("wait".into()).spawn(move || {
+    let thread = start_thread("wait", move || {
         stand_back();
         let reply = find_out(work, &waiting);
         if waiting.end_deferral(Instant::now()) {

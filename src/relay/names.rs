@@ -4,14 +4,15 @@
 //! notice. The thread writes what it finds into the [`Server`]s, where the
 //! relay reads it at the next connect. Sessions stay where they are.
 
+use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{io, thread};
 
 use crate::config::Host;
 use crate::queue::{Nothing, Receiver, Sender, queue};
 use crate::registry::Server;
+use crate::thread::start_thread;
 
 /// How often names are looked up: as often as servers that are down are probed.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -39,9 +40,7 @@ impl Names {
         }
         let (stop, stopped) = queue(1);
         let (first, first_done) = queue(1);
-        thread::Builder::new()
-            .name("names".into())
-            .spawn(move || look_up_until(&stopped, &first, &named))?;
+        start_thread("names", move || look_up_until(&stopped, &first, &named))?;
         // Where the wait is too short, servers without an address count as down until they have one.
         let _ = first_done.receive_until(Instant::now() + FIRST_WAIT);
         Ok(Self { _stop: Some(stop) })

@@ -20,6 +20,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::pulse::Pulse;
 use crate::queue::{Receiver, Sender, queue};
+use crate::thread::start_thread;
 pub use environment::Environment;
 use environment::Target;
 use watchdog::Watchdog;
@@ -89,12 +90,10 @@ impl Systemd {
             told: String::new(),
             next_status: now,
         };
-        let thread = thread::Builder::new()
-            .name("systemd".into())
-            .spawn(move || {
-                teller.run();
-                drop(ending);
-            });
+        let thread = start_thread("systemd", move || {
+            teller.run();
+            drop(ending);
+        });
         let thread = match thread {
             Ok(handle) => Some(Running {
                 messages,
