@@ -285,8 +285,9 @@ fn and_ended(sessions: &[SessionId]) -> String {
 
 /// `3 sessions (4-5, 9)`; of very many groups the last ones are left out.
 fn in_words(sessions: &[SessionId]) -> String {
-    let mut ids: Vec<u64> = sessions.iter().map(|id| id.get()).collect();
+    let mut ids = sessions.to_vec();
     ids.sort_unstable();
+    let ids: Vec<u64> = ids.iter().map(|id| id.get()).collect();
     let groups: Vec<&[u64]> = ids.chunk_by(|one, next| one + 1 == *next).collect();
     let mut words = match ids.len() {
         0 => return "no session".to_owned(),
