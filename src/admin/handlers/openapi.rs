@@ -9,7 +9,8 @@ use crate::jsonapi::{Layout, Query};
 
 /// As it was written, a space a level.
 const WRITTEN: &[u8] = include_bytes!("openapi.json");
-const ONE_LINE: Packed<{ length_of(WRITTEN) }> = Packed::new(&in_one_line(WRITTEN));
+const LENGTH: usize = length_of(WRITTEN);
+const ONE_LINE: Packed<LENGTH> = Packed::new(&in_one_line::<LENGTH>(WRITTEN));
 static PACKED: [u8; ONE_LINE.length] = ONE_LINE.bytes();
 
 pub(super) fn document(query: &Query) -> String {

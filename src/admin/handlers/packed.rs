@@ -18,7 +18,7 @@ const SHORTEST: usize = 4;
 /// The number of places that are remembered.
 const PLACES: usize = 2048;
 
-/// A packed text, in the room that it had before.
+/// A packed text, in the room that it needed before.
 pub(super) struct Packed<const ROOM: usize> {
     bytes: [u8; ROOM],
     /// How much of the room it needs.
@@ -31,7 +31,7 @@ impl<const ROOM: usize> Packed<ROOM> {
     /// # Panics
     ///
     /// Where it has 64 KiB or more, or would become longer.
-    pub(super) const fn new(text: &[u8; ROOM]) -> Self {
+    pub(super) const fn new(text: &[u8]) -> Self {
         assert!(text.len() < 1 << 16);
         let mut packed = Self {
             bytes: [0; ROOM],
@@ -132,12 +132,12 @@ mod tests {
 
     #[test]
     fn what_was_packed_is_unpacked() {
-        const SAME: &[u8; 1000] = &[b'a'; 1000];
-        const WORDS: &[u8; 37] = b"to be, or not to be, that is to be so";
-        let same = Packed::new(SAME);
+        const SAME: &[u8] = &[b'a'; 1000];
+        const WORDS: &[u8] = b"to be, or not to be, that is to be so";
+        let same: Packed<1000> = Packed::new(SAME);
         assert_eq!(same.length, 2 + 3 * 8);
         assert_eq!(unpack(&same.bytes[..same.length]).as_bytes(), SAME);
-        let words = Packed::new(WORDS);
+        let words: Packed<37> = Packed::new(WORDS);
         assert_eq!(unpack(&words.bytes[..words.length]).as_bytes(), WORDS);
         assert_eq!(unpack(&[]), "");
     }
