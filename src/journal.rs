@@ -10,11 +10,13 @@ use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::queue::{Receiver, Sender, queue};
+use crate::thread::start_thread;
 
 /// The target of the lines about single sessions. There can be thousands of
 /// them at once, and they fill half of the queue at most.
@@ -28,7 +30,7 @@ const LAST_WAIT: Duration = Duration::from_millis(200);
 
 /// Sends all log lines of the program, and its panics, to standard error.
 pub fn start() -> io::Result<()> {
-    let (sender, receiver) = sync_channel(QUEUE);
+    let (sender, receiver) = queue(QUEUE);
     let left_out = Arc::new(AtomicU64::new(0));
     let waiting = Arc::new(AtomicUsize::new(0));
     let journal = Journal {
@@ -37,9 +39,9 @@ pub fn start() -> io::Result<()> {
         waiting: Arc::clone(&waiting),
         left_out: Arc::clone(&left_out),
     };
-    thread::Builder::new()
-        .name("journal".into())
-        .spawn(move || write_lines(&receiver, &waiting, &left_out))?;
+    start_thread("journal", move || {
+        write_lines(&receiver, &waiting, &left_out);
+    })?;
     // It fails only where a logger is set already, which then has the lines.
     if log::set_boxed_logger(Box::new(journal)).is_ok() {
         log::set_max_level(LevelFilter::Info);
@@ -68,7 +70,7 @@ enum Entry {
 
 struct Journal {
     on_terminal: bool,
-    sender: SyncSender<Entry>,
+    sender: Sender<Entry>,
     /// How many lines are in the queue.
     waiting: Arc<AtomicUsize>,
     left_out: Arc<AtomicU64>,
@@ -88,25 +90,25 @@ impl Log for Journal {
         let level = prefix(record.level(), self.on_terminal);
         let line = || Entry::Line(format!("{level}{}\n", record.args()));
         self.waiting.fetch_add(1, Relaxed);
-        if is_full || self.sender.try_send(line()).is_err() {
+        if is_full || self.sender.send(line()).is_err() {
             self.waiting.fetch_sub(1, Relaxed);
             self.left_out.fetch_add(1, Relaxed);
         }
     }
 
     fn flush(&self) {
-        let (sender, written) = channel();
+        let (sender, written) = queue(1);
         let end = Instant::now() + LAST_WAIT;
         let mut entry = Entry::Flush(sender);
         // Where nobody reads, the end does not wait for it.
-        while let Err(TrySendError::Full(refused)) = self.sender.try_send(entry) {
+        while let Err(refused) = self.sender.send(entry) {
             if Instant::now() >= end {
                 return;
             }
             entry = refused;
             thread::park_timeout(LAST_WAIT / 20);
         }
-        let _ = written.recv_timeout(end.saturating_duration_since(Instant::now()));
+        let _ = written.receive_until(end);
     }
 }
 
@@ -125,7 +127,7 @@ fn prefix(level: Level, on_terminal: bool) -> &'static str {
 /// is nobody to tell.
 fn write_lines(receiver: &Receiver<Entry>, waiting: &AtomicUsize, left_out: &AtomicU64) {
     let on_terminal = io::stderr().is_terminal();
-    for entry in receiver {
+    while let Some(entry) = receiver.receive() {
         match entry {
             Entry::Line(line) => {
                 waiting.fetch_sub(1, Relaxed);

@@ -11,11 +11,11 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::lock::lock;
 use crate::registry::{Change, Changes};
+use crate::thread::start_thread;
 
 /// How long a request waits for names that are not known yet.
 pub(super) const WAIT: Duration = Duration::from_millis(50);
@@ -140,8 +140,7 @@ impl Hosts {
         }
         if !inner.has_thread {
             let shared = Arc::clone(&self.shared);
-            let thread = thread::Builder::new().name("hosts".into());
-            match thread.spawn(move || shared.run()) {
+            match start_thread("hosts", move || shared.run()) {
                 Ok(_) => inner.has_thread = true,
                 Err(cause) => log::error!("cannot start the thread that looks up hosts: {cause}"),
             }
@@ -246,7 +245,7 @@ mod tests {
                 return answer;
             }
             assert!(Instant::now() < deadline);
-            thread::park_timeout(Duration::from_millis(1));
+            std::thread::park_timeout(Duration::from_millis(1));
         }
     }
 

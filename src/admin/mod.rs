@@ -29,7 +29,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use tiny_http::Request;
@@ -39,6 +39,7 @@ use crate::inherited::Inherited;
 use crate::jsonapi::Layout;
 use crate::pulse::Pulse;
 use crate::registry::Registry;
+use crate::thread::start_thread;
 use access::Access;
 pub use access::Rules;
 use answer::answer;
@@ -191,10 +192,7 @@ impl Admin {
                 run(door, &pulse, &threads, &answer);
             }
         };
-        let thread = thread::Builder::new()
-            .name("admin".into())
-            .spawn(answering)
-            .map_err(StartError::Thread)?;
+        let thread = start_thread("admin", answering).map_err(StartError::Thread)?;
         Ok(Running {
             access,
             hosts,
@@ -296,7 +294,7 @@ fn send_or_defer(mut reply: Reply, client: Arc<Client>, method: Method, threads:
     client.defer(reply.waits());
     let (waiting, place, others) = (Arc::clone(&client), reply.take_place(), threads.clone());
     let deferral = threads.deferral();
-    let thread = thread::Builder::new().name("wait".into()).spawn(move || {
+    let thread = start_thread("wait", move || {
         stand_back();
         let reply = find_out(work, &waiting);
         if waiting.end_deferral(Instant::now()) {

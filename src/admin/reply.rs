@@ -91,10 +91,10 @@ impl Reply {
     }
 
     /// 200 with what is always the same, and header fields of its own.
-    pub(super) fn fixed(text: &str, fields: Vec<(&'static str, &'static str)>) -> Self {
+    pub(super) fn fixed(text: String, fields: Vec<(&'static str, &'static str)>) -> Self {
         Self {
             fields,
-            ..Self::document(text.to_owned())
+            ..Self::document(text)
         }
     }
 
@@ -341,7 +341,7 @@ mod tests {
             tag: format!("W/\"{:x}-script-{}\"", u64::MAX, u64::MAX),
             modified: SystemTime::now(),
         };
-        let page = Reply::fixed("", handlers::page::FIELDS.to_vec());
+        let page = Reply::fixed(String::new(), handlers::page::FIELDS.to_vec());
         for reply in [
             refuse(Refusal::Unauthorized),
             refuse(Refusal::Busy("")),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::client::Client;
 use super::reply::{Framing, Piece, Pieces};
 use crate::lock::lock;
+use crate::thread::start_thread;
 
 /// How many threads there may be for one purpose.
 #[derive(Clone, Debug)]
@@ -129,7 +130,7 @@ impl Stream {
             stand_back();
             self.send(ending);
         };
-        if let Err(cause) = thread::Builder::new().name("stream".into()).spawn(send) {
+        if let Err(cause) = start_thread("stream", send) {
             log::error!("cannot start a thread for a long answer: {cause}");
         }
     }

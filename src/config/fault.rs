@@ -41,8 +41,12 @@ impl Faults {
         if self.list.is_empty() {
             return Ok(value);
         }
-        self.list.sort_by_key(|fault| fault.line);
+        self.sort();
         Err(self)
+    }
+
+    fn sort(&mut self) {
+        self.list.sort_by_key(|fault| fault.line);
     }
 
     /// Each fault, in the order of the file.

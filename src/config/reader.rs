@@ -120,6 +120,11 @@ impl<'a> Reader<'a> {
         self.section.entries.iter().find(|entry| entry.key == key)
     }
 
+    fn refuse(&mut self, entry: &Entry, what_is_right: &str) {
+        let message = format!("{}={} {what_is_right}", entry.key, entry.value);
+        self.fault(entry.line, &message);
+    }
+
     pub(super) fn parse<T>(
         &mut self,
         entry: &Entry,
@@ -128,10 +133,7 @@ impl<'a> Reader<'a> {
         match parse(&entry.value) {
             Ok(value) => Some(value),
             Err(what_is_right) => {
-                self.fault(
-                    entry.line,
-                    &format!("{}={} {what_is_right}", entry.key, entry.value),
-                );
+                self.refuse(entry, &what_is_right);
                 None
             }
         }
@@ -159,8 +161,12 @@ impl<'a> Reader<'a> {
         if let Some(entry) = self.entry(key) {
             return self.parse(entry, parse);
         }
-        self.fault(self.section.line, &format!("{key} is missing"));
+        self.miss(key);
         None
+    }
+
+    fn miss(&mut self, key: &str) {
+        self.fault(self.section.line, &format!("{key} is missing"));
     }
 
     /// Checks a name of another object that stands in a parameter.

@@ -24,7 +24,7 @@ impl Links {
     }
 
     /// The link to a path, which starts with a slash and is written as it stands.
-    pub fn write_path(&self, out: &mut impl Emit, path: &str) {
+    pub fn write_path(&self, out: &mut (impl Emit + ?Sized), path: &str) {
         out.plain(&[&self.base, path]);
     }
 
@@ -35,12 +35,18 @@ impl Links {
     }
 
     /// The link to something below a resource.
-    pub fn write_below(&self, out: &mut impl Emit, collection: &str, id: &str, rest: &str) {
+    pub fn write_below(
+        &self,
+        out: &mut (impl Emit + ?Sized),
+        collection: &str,
+        id: &str,
+        rest: &str,
+    ) {
         out.plain(&[&self.base, collection, &encode_percent(id), rest]);
     }
 
     /// The link to a resource of a collection, whose path ends in a slash.
-    pub fn write_resource(&self, out: &mut impl Emit, collection: &str, id: &str) {
+    pub fn write_resource(&self, out: &mut (impl Emit + ?Sized), collection: &str, id: &str) {
         self.write_below(out, collection, id, "");
     }
 }

@@ -22,8 +22,8 @@ pub use link::{Links, decode_percent, encode_percent};
 pub use path::Path;
 pub use query::{Accepts, Lifetime, Page, ParameterFault, Query, Setting, SortKey};
 pub use resource::{
-    Resource, Selection, View, begin_collection, document, end_collection, select, write_object,
-    write_row,
+    Collection, Resource, Selection, View, begin_collection, document, end_collection, select,
+    write_object, write_row,
 };
 pub use value::Value;
 pub use writer::{Layout, Writer, push_decimal};

@@ -17,12 +17,19 @@ use super::value::Value;
 use super::writer::Writer;
 use crate::time::LastAsctime;
 
+/// All resources of a type.
+#[derive(Clone, Copy, Debug)]
+pub struct Collection {
+    /// The type, as documents name it.
+    pub of: &'static str,
+    /// The path, with a slash at the end.
+    pub path: &'static str,
+}
+
 /// Something that a document shows: a resource object of JSON:API.
 pub trait Resource {
-    /// Its type, as documents name it.
-    const TYPE: &'static str;
-    /// The path of its collection, with a slash at the end.
-    const COLLECTION: &'static str;
+    /// The collection that it belongs to.
+    fn collection(&self) -> Collection;
 
     /// Writes the resource object: `id`, `type`, `relationships`, `attributes`, `links`.
     fn emit<E: Emit>(&self, out: &mut E, view: &View);
@@ -61,8 +68,9 @@ impl View {
 }
 
 /// Writes a resource object, whose relationships and attributes are written by others.
-pub fn write_object<R: Resource, E: Emit>(
+pub fn write_object<E: Emit + ?Sized>(
     out: &mut E,
+    collection: Collection,
     id: &str,
     view: &View,
     relationships: impl FnOnce(&mut E),
@@ -70,7 +78,7 @@ pub fn write_object<R: Resource, E: Emit>(
 ) {
     out.begin_object();
     out.member("id", id);
-    out.member_plain("type", R::TYPE);
+    out.member_plain("type", collection.of);
     out.key("relationships");
     out.begin_object();
     relationships(out);
@@ -82,7 +90,7 @@ pub fn write_object<R: Resource, E: Emit>(
     out.key("links");
     out.begin_object();
     out.key("self");
-    view.links.write_resource(out, R::COLLECTION, id);
+    view.links.write_resource(out, collection.path, id);
     out.end_object();
     out.end_object();
 }
@@ -95,7 +103,8 @@ pub fn document<R: Resource>(resource: &R, id: &str, query: &Query, view: &View)
     writer.key("links");
     writer.begin_object();
     writer.key("self");
-    view.links.write_resource(&mut writer, R::COLLECTION, id);
+    let collection = resource.collection();
+    view.links.write_resource(&mut writer, collection.path, id);
     writer.end_object();
     writer.key("data");
     write_row(&mut writer, resource, query, view);
@@ -128,20 +137,31 @@ pub fn select<R: Resource>(mut rows: Vec<R>, query: &Query, view: &View) -> Sele
 }
 
 fn filter_and_sort<R: Resource>(rows: Vec<R>, query: &Query, view: &View) -> Vec<R> {
-    let mut kept: Vec<(Vec<Option<Value>>, R)> = Vec::new();
+    let mut kept = Vec::new();
+    let mut keys = Vec::new();
     for row in rows {
         let tree = Tree::of(|tree| row.emit(tree, view));
         if query.filters.iter().all(|filter| filter.keeps(&tree)) {
-            let keys = query
-                .sort
-                .iter()
-                .map(|key| key.path.find(&tree).first().map(|value| (*value).clone()));
-            kept.push((keys.collect(), row));
+            keys.push((keys_of(&tree, &query.sort), kept.len()));
+            kept.push(Some(row));
         }
     }
-    // Rows that are equal stay in their order.
-    kept.sort_by(|(one, _), (other, _)| order(&query.sort, one, other));
-    kept.into_iter().map(|(_, row)| row).collect()
+    sort(&mut keys, &query.sort);
+    let sorted = keys.iter().filter_map(|(_, place)| kept[*place].take());
+    sorted.collect()
+}
+
+/// What a row is sorted by.
+type Keys = Vec<Option<Value>>;
+
+fn keys_of(tree: &Value, sort: &[SortKey]) -> Keys {
+    let key = |key: &SortKey| key.path.find(tree).first().map(|value| (*value).clone());
+    sort.iter().map(key).collect()
+}
+
+/// Sorts the places of rows. Rows that are equal stay in their order.
+fn sort(keys: &mut [(Keys, usize)], sort: &[SortKey]) {
+    keys.sort_by(|(one, _), (other, _)| order(sort, one, other));
 }
 
 fn order(sort: &[SortKey], one: &[Option<Value>], other: &[Option<Value>]) -> Ordering {
@@ -161,8 +181,9 @@ fn order(sort: &[SortKey], one: &[Option<Value>], other: &[Option<Value>]) -> Or
 }
 
 /// Writes what stands before the rows of a collection.
-pub fn begin_collection<R: Resource>(
+pub fn begin_collection(
     writer: &mut Writer,
+    collection: Collection,
     query: &Query,
     total: usize,
     view: &View,
@@ -172,7 +193,7 @@ pub fn begin_collection<R: Resource>(
     writer.begin_object();
     let mut write_link = |name: &'static str, parameters: &str| {
         writer.key(name);
-        view.links.write_query(writer, R::COLLECTION, parameters);
+        view.links.write_query(writer, collection.path, parameters);
     };
     match query.page {
         None => write_link("self", ""),
@@ -208,7 +229,7 @@ pub fn end_collection(writer: &mut Writer, query: &Query, total: usize) {
 
 /// Writes one resource object, or what is wanted of it.
 pub fn write_row<R: Resource>(writer: &mut Writer, row: &R, query: &Query, view: &View) {
-    let Some(fields) = query.fields_of(R::TYPE) else {
+    let Some(fields) = query.fields_of(row.collection().of) else {
         return row.emit(writer, view);
     };
     let fields: Vec<&Path> = fields.iter().collect();

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use super::server::{Condition, Server};
 use super::service::Service;
 use super::session::{Session, SessionId};
 use crate::lock::lock;
+use crate::queue::{Sender, queue};
 
 /// How many commands may wait. Few threads ask, each for one at a time.
 const QUEUE: usize = 16;
@@ -129,7 +129,7 @@ impl Commands {
 
     /// Asks for something, and returns when it is done or cannot be.
     pub fn ask(&self, command: Command) -> Followed {
-        let (sender, answer) = channel();
+        let (sender, answer) = queue(1);
         let (bell, number) = {
             let mut inner = lock(&self.inner);
             let bell = inner.bell.clone().ok_or(Unfollowed::NoAnswer)?;
@@ -146,14 +146,14 @@ impl Commands {
             (bell, number)
         };
         bell();
-        if let Ok(answer) = answer.recv_timeout(ANSWER_LIMIT) {
+        if let Ok(answer) = answer.receive_until(Instant::now() + ANSWER_LIMIT) {
             return answer;
         }
         // What nobody has followed by now nobody follows later.
         let mut inner = lock(&self.inner);
         inner.queue.retain(|asked| asked.number != number);
         drop(inner);
-        answer.try_recv().unwrap_or(Err(Unfollowed::NoAnswer))
+        answer.take().unwrap_or(Err(Unfollowed::NoAnswer))
     }
 }
 

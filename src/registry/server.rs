@@ -239,8 +239,10 @@ impl Server {
         if known.first() == Some(&address) {
             return;
         }
-        let mut reordered = known.to_vec();
-        reordered.sort_by_key(|candidate| *candidate != address);
+        let is_preferred = |candidate: &SocketAddr| *candidate == address;
+        let (mut reordered, others): (Vec<_>, Vec<_>) =
+            known.iter().copied().partition(is_preferred);
+        reordered.extend(others);
         *known = reordered.into();
     }
 }

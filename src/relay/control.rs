@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::Waker;
@@ -19,10 +18,15 @@ use super::listen::ListenError;
 use super::names::Names;
 use super::session::Session;
 use super::source::Source;
+use crate::queue::{Receiver, Sender, queue};
 use crate::registry::{
     self, ClientsOf, CloseReason, Command, Condition, Followed, Listener, Server, Service,
     SessionId, SessionState, Topology, Unfollowed,
 };
+
+/// How many orders may wait for the next turn: as many as are given. Whoever gives
+/// one waits for it or gives no other, and none to end must be lost.
+const ORDERS: usize = usize::MAX;
 
 /// How many sessions are ended in one turn: half a millisecond's work.
 const ENDED_A_TURN: usize = 32;
@@ -127,7 +131,7 @@ impl Handle {
         grace: Duration,
     ) -> Result<(), ReloadError> {
         let names = Names::start(&topology.servers).map_err(ReloadError::Names)?;
-        let (answer, answered) = channel();
+        let (answer, answered) = queue(1);
         self.order(Order::Reload(Box::new(Reload {
             topology,
             names,
@@ -136,7 +140,7 @@ impl Handle {
             answer,
         })));
         // A relay that has ended drops what nobody follows any more.
-        let answer = answered.recv().map_err(|_| ReloadError::Ended)?;
+        let answer = answered.receive().ok_or(ReloadError::Ended)?;
         answer.map_err(ReloadError::Listen)
     }
 
@@ -155,7 +159,7 @@ impl Handle {
 
 impl Control {
     pub(super) fn new(events: &mio::Registry) -> io::Result<Self> {
-        let (sender, orders) = channel();
+        let (sender, orders) = queue(ORDERS);
         Ok(Self {
             waker: Arc::new(Waker::new(events, Source::Waker.token())?),
             sender,
@@ -197,7 +201,7 @@ impl Relay {
     /// Does what has been asked for.
     pub(super) fn follow(&mut self) {
         if std::mem::take(&mut self.control.rung) {
-            while let Ok(order) = self.control.orders.try_recv() {
+            while let Some(order) = self.control.orders.take() {
                 match order {
                     Order::Stop(grace) => self.begin_end(grace),
                     Order::Reload(reload) => self.reload(*reload),

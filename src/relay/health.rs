@@ -8,7 +8,6 @@
 //! A server that has greeted is up, and the probe takes its leave as the server
 //! likes it: with a login that may be denied.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -36,14 +35,16 @@ const NO_ANSWER: &str = "no answer to a probe";
 
 /// The probes of all servers.
 pub(super) struct Health {
-    /// By numbers that are never used twice.
-    watched: BTreeMap<usize, Watched>,
+    watched: Vec<Watched>,
+    /// The number of the next server.
     next: usize,
     /// When the next probes begin.
     due: Instant,
 }
 
 struct Watched {
+    /// By which events name it; no number is used twice.
+    number: usize,
     server: Arc<Server>,
     /// Whether its clients speak MariaDB, and so it greets.
     greets: bool,
@@ -94,7 +95,7 @@ impl Health {
         let servers = topology.servers.iter().enumerate();
         Self {
             watched: servers
-                .map(|(number, server)| (number, Watched::new(server, topology)))
+                .map(|(number, server)| Watched::new(number, server, topology))
                 .collect(),
             next: topology.servers.len(),
             due: now,
@@ -104,31 +105,27 @@ impl Health {
     /// Goes over to other servers. Those that are the same are probed when they
     /// would have been, new and changed ones now.
     pub(super) fn change(&mut self, topology: &Topology, events: &mio::Registry, now: Instant) {
-        let before = std::mem::take(&mut self.watched);
-        let mut before: Vec<_> = before.into_iter().collect();
+        let mut before = std::mem::take(&mut self.watched);
         for server in &topology.servers {
-            let fresh = Watched::new(server, topology);
+            let mut fresh = Watched::new(self.next, server, topology);
             let known = before
                 .iter()
-                .position(|(_, known)| Arc::ptr_eq(&known.server, server));
+                .position(|known| Arc::ptr_eq(&known.server, server));
             let known = known.map(|index| before.swap_remove(index));
-            let (number, watched) = match known {
-                Some((number, known)) if known.greets == fresh.greets => (number, known),
+            self.watched.push(match known {
+                Some(known) if known.greets == fresh.greets => known,
                 _ => {
-                    let number = self.next;
                     self.next += 1;
-                    let mut watched = fresh;
-                    watched.begin(number, events, now);
-                    (number, watched)
+                    fresh.begin(events, now);
+                    fresh
                 }
-            };
-            self.watched.insert(number, watched);
+            });
         }
     }
 
     /// When [`Self::turn`] has something to do.
     pub(super) fn next(&self) -> Option<Instant> {
-        let probes = self.watched.values().filter_map(|watched| {
+        let probes = self.watched.iter().filter_map(|watched| {
             let probe = watched.probe.as_ref()?;
             Some(probe.until)
         });
@@ -137,26 +134,26 @@ impl Health {
 
     /// Begins the probes that are due, and gives up what has not answered in time.
     pub(super) fn turn(&mut self, events: &mio::Registry, now: Instant) {
-        for (number, watched) in &mut self.watched {
+        for watched in &mut self.watched {
             if watched
                 .probe
                 .as_ref()
                 .is_some_and(|probe| probe.until <= now)
             {
-                watched.next_address(NO_ANSWER, *number, events, now);
+                watched.next_address(NO_ANSWER, events, now);
             }
         }
         if self.due > now {
             return;
         }
         self.due = now + PROBE_INTERVAL;
-        for (number, watched) in &mut self.watched {
+        for watched in &mut self.watched {
             // One that was begun between two times has its own.
             if watched.probe.as_ref().is_some_and(|probe| probe.end > now) {
                 continue;
             }
             watched.give_up();
-            watched.begin(*number, events, now);
+            watched.begin(events, now);
         }
     }
 
@@ -168,7 +165,8 @@ impl Health {
         events: &mio::Registry,
         now: Instant,
     ) {
-        let Some(watched) = self.watched.get_mut(&number) else {
+        let mut watched = self.watched.iter_mut();
+        let Some(watched) = watched.find(|watched| watched.number == number) else {
             return;
         };
         let Some(probe) = &mut watched.probe else {
@@ -184,7 +182,7 @@ impl Health {
                 }
             }
             Progress::Left => watched.probe = None,
-            Progress::Failed(cause) => watched.next_address(&cause, number, events, now),
+            Progress::Failed(cause) => watched.next_address(&cause, events, now),
         }
     }
 }
@@ -208,7 +206,7 @@ pub(super) fn note(server: &Server, connected: Connected) {
 
 impl Watched {
     /// A server, as the listeners of a topology lead to it.
-    fn new(server: &Arc<Server>, topology: &Topology) -> Self {
+    fn new(number: usize, server: &Arc<Server>, topology: &Topology) -> Self {
         let mut listeners = topology.listeners.iter();
         let greets = listeners.any(|listener| {
             let servers = listener.service().servers();
@@ -216,13 +214,14 @@ impl Watched {
                 && servers.iter().any(|other| Arc::ptr_eq(other, server))
         });
         Self {
+            number,
             server: Arc::clone(server),
             greets,
             probe: None,
         }
     }
 
-    fn begin(&mut self, number: usize, events: &mio::Registry, now: Instant) {
+    fn begin(&mut self, events: &mio::Registry, now: Instant) {
         let addresses = self.server.addresses().to_vec().into_iter();
         if addresses.len() == 0 {
             note(
@@ -230,7 +229,7 @@ impl Watched {
                 Connected::No("no address of its name is known".to_owned()),
             );
         }
-        self.connect(addresses, number, events, now, now + PROBE_INTERVAL);
+        self.connect(addresses, events, now, now + PROBE_INTERVAL);
     }
 
     /// The time of the probe is over, whichever address has its turn.
@@ -243,7 +242,7 @@ impl Watched {
     }
 
     /// The address of the probe is none; the next one is tried, or the server is down.
-    fn next_address(&mut self, cause: &str, number: usize, events: &mio::Registry, now: Instant) {
+    fn next_address(&mut self, cause: &str, events: &mio::Registry, now: Instant) {
         let Some(probe) = self.probe.take() else {
             return;
         };
@@ -253,7 +252,7 @@ impl Watched {
         if probe.addresses.len() == 0 {
             note(&self.server, Connected::No(cause.to_owned()));
         } else {
-            self.connect(probe.addresses, number, events, now, probe.end);
+            self.connect(probe.addresses, events, now, probe.end);
         }
     }
 
@@ -261,12 +260,11 @@ impl Watched {
     fn connect(
         &mut self,
         mut addresses: std::vec::IntoIter<SocketAddr>,
-        number: usize,
         events: &mio::Registry,
         now: Instant,
         end: Instant,
     ) {
-        let token = Source::Probe(number).token();
+        let token = Source::Probe(self.number).token();
         while let Some(address) = addresses.next() {
             match watched_connect(address, token, events) {
                 Ok(socket) => {

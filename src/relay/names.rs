@@ -4,14 +4,15 @@
 //! notice. The thread writes what it finds into the [`Server`]s, where the
 //! relay reads it at the next connect. Sessions stay where they are.
 
+use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
-use std::{io, thread};
+use std::time::{Duration, Instant};
 
 use crate::config::Host;
+use crate::queue::{Nothing, Receiver, Sender, queue};
 use crate::registry::Server;
+use crate::thread::start_thread;
 
 /// How often names are looked up: as often as servers that are down are probed.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -37,13 +38,11 @@ impl Names {
         if named.is_empty() {
             return Ok(Self { _stop: None });
         }
-        let (stop, stopped) = mpsc::channel();
-        let (first, first_done) = mpsc::channel();
-        thread::Builder::new()
-            .name("names".into())
-            .spawn(move || look_up_until(&stopped, &first, &named))?;
+        let (stop, stopped) = queue(1);
+        let (first, first_done) = queue(1);
+        start_thread("names", move || look_up_until(&stopped, &first, &named))?;
         // Where the wait is too short, servers without an address count as down until they have one.
-        let _ = first_done.recv_timeout(FIRST_WAIT);
+        let _ = first_done.receive_until(Instant::now() + FIRST_WAIT);
         Ok(Self { _stop: Some(stop) })
     }
 }
@@ -56,7 +55,7 @@ fn look_up_until(stopped: &Receiver<()>, first: &Sender<()>, named: &[Arc<Server
         }
         // Nobody listens after the first time.
         let _ = first.send(());
-        if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
+        if stopped.receive_until(Instant::now() + INTERVAL) != Err(Nothing::Yet) {
             return;
         }
     }

@@ -13,13 +13,14 @@
 mod environment;
 mod watchdog;
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::pulse::Pulse;
+use crate::queue::{Receiver, Sender, queue};
+use crate::thread::start_thread;
 pub use environment::Environment;
 use environment::Target;
 use watchdog::Watchdog;
@@ -47,7 +48,7 @@ pub struct Systemd {
 }
 
 struct Running {
-    messages: SyncSender<Message>,
+    messages: Sender<Message>,
     thread: Thread,
     /// Ends with the thread.
     ended: Receiver<()>,
@@ -76,8 +77,8 @@ impl Systemd {
         let Some(target) = environment.target else {
             return Self { thread: None };
         };
-        let (messages, received) = sync_channel(QUEUE);
-        let (ending, ended) = sync_channel::<()>(0);
+        let (messages, received) = queue(QUEUE);
+        let (ending, ended) = queue::<()>(1);
         let now = Instant::now();
         let teller = Teller {
             target,
@@ -89,12 +90,10 @@ impl Systemd {
             told: String::new(),
             next_status: now,
         };
-        let thread = thread::Builder::new()
-            .name("systemd".into())
-            .spawn(move || {
-                teller.run();
-                drop(ending);
-            });
+        let thread = start_thread("systemd", move || {
+            teller.run();
+            drop(ending);
+        });
         let thread = match thread {
             Ok(handle) => Some(Running {
                 messages,
@@ -131,7 +130,7 @@ impl Systemd {
     fn tell(&self, message: Message) {
         if let Some(running) = &self.thread {
             // When systemd has not read for so long, it misses a message more.
-            let _ = running.messages.try_send(message);
+            let _ = running.messages.send(message);
             running.thread.unpark();
         }
     }
@@ -142,7 +141,7 @@ impl Drop for Systemd {
         self.tell(Message::End);
         if let Some(running) = &self.thread {
             // Where systemd does not read, the end does not wait for it.
-            let _ = running.ended.recv_timeout(LAST_WAIT);
+            let _ = running.ended.receive_until(Instant::now() + LAST_WAIT);
         }
     }
 }
@@ -172,7 +171,7 @@ struct Teller {
 impl Teller {
     fn run(mut self) {
         loop {
-            while let Ok(message) = self.received.try_recv() {
+            while let Some(message) = self.received.take() {
                 if matches!(message, Message::End) {
                     return;
                 }

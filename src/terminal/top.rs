@@ -9,7 +9,6 @@
 use std::io::{self, IsTerminal, Write, stdin, stdout};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -31,6 +30,7 @@ use super::table::Table;
 use super::target::Target;
 use super::{Filter, Look, Selection};
 use crate::lock::lock;
+use crate::thread::start_thread;
 
 /// What comes first where nobody says it: who is busy.
 const SORT: &str = "-io_activity";
@@ -210,7 +210,7 @@ impl Top {
         let answer = Arc::new(Mutex::new(None));
         let (client, place, asked) = (self.client.clone(), Arc::clone(&answer), target.clone());
         let mut bell = bell.cord.try_clone()?;
-        thread::Builder::new().spawn(move || {
+        start_thread("ask", move || {
             let seen = glance(&client, &asked);
             *lock(&place) = Some(seen);
             // Nobody hears it when the program ends.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Context, Found, ROWS_AT_ONCE};
+use super::{Configured, Context, Found, ROWS_AT_ONCE};
 use crate::admin::access::Who;
 use crate::admin::refusal::Refusal;
 use crate::admin::reply::Reply;
@@ -47,14 +47,24 @@ impl Context {
         match (deed, found) {
             (Deed::Kill, Found::Session(session)) => self.kill(&session, query.ttl, who),
             (Deed::KillAll, _) => self.kill_all(query, links, who),
-            (Deed::Stop, Found::Service(row)) => self.stop_service(row.service, query.force, who),
-            (Deed::Start, Found::Service(row)) => self.start_service(&row.service, who),
-            (Deed::Stop, Found::Listener(listener)) => {
+            (Deed::Stop, Found::Configured(Configured::Service(row))) => {
+                self.stop_service(row.service, query.force, who)
+            }
+            (Deed::Start, Found::Configured(Configured::Service(row))) => {
+                self.start_service(&row.service, who)
+            }
+            (Deed::Stop, Found::Configured(Configured::Listener(listener))) => {
                 self.stop_listener(listener, query.force, who)
             }
-            (Deed::Start, Found::Listener(listener)) => self.start_listener(listener, who),
-            (Deed::Set, Found::Server(row)) => self.set(row.server, true, &query, who),
-            (Deed::Clear, Found::Server(row)) => self.set(row.server, false, &query, who),
+            (Deed::Start, Found::Configured(Configured::Listener(listener))) => {
+                self.start_listener(listener, who)
+            }
+            (Deed::Set, Found::Configured(Configured::Server(row))) => {
+                self.set(row.server, true, &query, who)
+            }
+            (Deed::Clear, Found::Configured(Configured::Server(row))) => {
+                self.set(row.server, false, &query, who)
+            }
             // Routes lead nowhere else.
             _ => Err(Refusal::Internal),
         }
@@ -231,7 +241,7 @@ fn kill_selected(
     } else {
         let at = Instant::now() + query.ttl;
         let mut killed = follow(registry, Command::Kill { sessions, at })?;
-        killed.sort();
+        killed.sort_unstable();
         log::info!("{who}: killed {}{}", in_words(&killed), within(query.ttl));
         killed
     };
@@ -275,8 +285,9 @@ fn and_ended(sessions: &[SessionId]) -> String {
 
 /// `3 sessions (4-5, 9)`; of very many groups the last ones are left out.
 fn in_words(sessions: &[SessionId]) -> String {
-    let mut ids: Vec<u64> = sessions.iter().map(|id| id.get()).collect();
+    let mut ids = sessions.to_vec();
     ids.sort_unstable();
+    let ids: Vec<u64> = ids.iter().map(|id| id.get()).collect();
     let groups: Vec<&[u64]> = ids.chunk_by(|one, next| one + 1 == *next).collect();
     let mut words = match ids.len() {
         0 => return "no session".to_owned(),

@@ -1,46 +1,53 @@
 //! `/v1/listeners` and `/v1/listeners/:name`.
 
-use std::sync::Arc;
-
 use super::relationship;
 use crate::config::Endpoint;
-use crate::jsonapi::{Emit, Resource, View, write_object};
+use crate::jsonapi::{Collection, Emit, View, write_object};
 use crate::registry::Listener;
 
-impl Resource for Arc<Listener> {
-    const TYPE: &'static str = "listeners";
-    const COLLECTION: &'static str = "/v1/listeners/";
+/// All listeners.
+pub(super) const LISTENERS: Collection = Collection {
+    of: "listeners",
+    path: "/v1/listeners/",
+};
 
-    fn emit<E: Emit>(&self, out: &mut E, view: &View) {
-        let name = self.name();
-        let relationships = |out: &mut E| {
-            relationship::write::<Self>(out, name, "services", [self.service().name()], view);
+/// Writes the resource object of a listener.
+pub(super) fn emit(listener: &Listener, out: &mut dyn Emit, view: &View) {
+    let name = listener.name();
+    let relationships = |out: &mut (dyn Emit + '_)| {
+        relationship::write(
+            out,
+            LISTENERS,
+            name,
+            "services",
+            [listener.service().name()],
+            view,
+        );
+    };
+    let attributes = |out: &mut (dyn Emit + '_)| {
+        let state = if listener.is_stopped() {
+            "Stopped"
+        } else {
+            "Running"
         };
-        let attributes = |out: &mut E| {
-            let state = if self.is_stopped() {
-                "Stopped"
-            } else {
-                "Running"
-            };
-            out.member("state", state);
-            out.key("parameters");
-            out.begin_object();
-            out.member("service", self.service().name());
-            out.member("protocol", self.parameters.protocol.as_str());
-            write_place(out, self);
-            let networks = self.parameters.proxy_protocol_networks.iter();
-            let networks: Vec<String> = networks.map(ToString::to_string).collect();
-            if !networks.is_empty() {
-                out.member("proxy_protocol_networks", &networks.join(","));
-            }
-            out.end_object();
-        };
-        write_object::<Self, E>(out, name, view, relationships, attributes);
-    }
+        out.member("state", state);
+        out.key("parameters");
+        out.begin_object();
+        out.member("service", listener.service().name());
+        out.member("protocol", listener.parameters.protocol.as_str());
+        write_place(out, listener);
+        let networks = listener.parameters.proxy_protocol_networks.iter();
+        let networks: Vec<String> = networks.map(ToString::to_string).collect();
+        if !networks.is_empty() {
+            out.member("proxy_protocol_networks", &networks.join(","));
+        }
+        out.end_object();
+    };
+    write_object(out, LISTENERS, name, view, relationships, attributes);
 }
 
 /// Where it listens: what the system has chosen, where the configuration leaves that open.
-fn write_place(out: &mut impl Emit, listener: &Listener) {
+fn write_place(out: &mut dyn Emit, listener: &Listener) {
     match &listener.parameters.endpoint {
         Endpoint::Tcp { address, port } => {
             let chosen = listener.address();

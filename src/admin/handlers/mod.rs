@@ -5,11 +5,13 @@
 //! letting go. What is found is a [`Found`] first, so that a request's
 //! conditions can be checked before anything is written.
 
+mod configured;
 mod deeds;
 mod events;
 mod listeners;
 mod metrics;
 mod openapi;
+mod packed;
 pub(super) mod page;
 mod relationship;
 mod root;
@@ -17,12 +19,18 @@ mod servers;
 mod services;
 mod sessions;
 
+pub(super) use configured::Configured;
 pub(super) use events::Followers;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+
+use listeners::LISTENERS;
+use servers::SERVERS;
+use services::SERVICES;
+use sessions::SESSIONS;
 
 use super::access::Who;
 use super::hosts::{Completeness, Hosts};
@@ -35,12 +43,10 @@ use super::statistics::Statistics;
 use super::stream::Places;
 use crate::config::Role;
 use crate::jsonapi::{
-    Accepts, Lifetime, Query, Resource, Selection, View, Writer, begin_collection, document,
-    end_collection, push_decimal, select, write_row,
+    Accepts, Collection, Lifetime, Query, Resource, Selection, View, Writer, begin_collection,
+    document, end_collection, push_decimal, select, write_row,
 };
-use crate::registry::{
-    Change, Client, Listener, Registry, Server, Service, Session, SessionId, Topology,
-};
+use crate::registry::{Change, Client, Registry, Session, SessionId};
 
 /// More rows than that are not filtered or sorted on the thread that answers
 /// everybody: it takes longer than a millisecond.
@@ -96,9 +102,7 @@ pub(super) enum Found {
     Servers,
     Listeners,
     Session(Arc<Session>),
-    Service(services::Row),
-    Server(servers::Row),
-    Listener(Arc<Listener>),
+    Configured(Configured),
     /// A relationship of one of those, by its name.
     Relationship(Box<Found>, &'static str),
 }
@@ -156,17 +160,18 @@ impl Context {
             }
             Kind::Services => {
                 let service = topology.service_called(id);
-                let row = service.map(|service| service_row(service, &topology));
-                (row.map(Found::Service), "a service")
+                let row = service.map(|service| Configured::service(service, &topology));
+                (row.map(Found::Configured), "a service")
             }
             Kind::Servers => {
                 let server = topology.server_called(id);
-                let row = server.map(|server| server_row(server, &topology));
-                (row.map(Found::Server), "a server")
+                let row = server.map(|server| Configured::server(server, &topology));
+                (row.map(Found::Configured), "a server")
             }
             Kind::Listeners => {
                 let listener = topology.listener_called(id);
-                (listener.cloned().map(Found::Listener), "a listener")
+                let row = listener.map(Configured::listener);
+                (row.map(Found::Configured), "a listener")
             }
         };
         found.ok_or_else(|| Refusal::NotFound(format!("{id} is not {what}")))
@@ -188,33 +193,22 @@ impl Context {
             Found::Metrics => Reply::pieces(Box::new(metrics::pieces(self, media_type))),
             Found::Events => self.events(&query),
             Found::Sessions => self.sessions(query, view),
-            Found::Services => collection(
-                topology
-                    .services
-                    .iter()
-                    .map(|service| service_row(service, &topology))
-                    .collect(),
-                query,
-                view,
-            ),
-            Found::Servers => collection(
-                topology
-                    .servers
-                    .iter()
-                    .map(|server| server_row(server, &topology))
-                    .collect(),
-                query,
-                view,
-            ),
-            Found::Listeners => collection(topology.listeners.clone(), query, view),
+            Found::Services => {
+                let services = topology.services.iter();
+                let rows = services.map(|service| Configured::service(service, &topology));
+                collection(SERVICES, rows.collect(), query, view)
+            }
+            Found::Servers => {
+                let servers = topology.servers.iter();
+                let rows = servers.map(|server| Configured::server(server, &topology));
+                collection(SERVERS, rows.collect(), query, view)
+            }
+            Found::Listeners => {
+                let rows = topology.listeners.iter().map(Configured::listener);
+                collection(LISTENERS, rows.collect(), query, view)
+            }
             Found::Session(session) => self.session(session, query, view),
-            Found::Service(row) => {
-                Reply::document(document(&row, row.service.name(), &query, &view))
-            }
-            Found::Server(row) => Reply::document(document(&row, row.server.name(), &query, &view)),
-            Found::Listener(listener) => {
-                Reply::document(document(&listener, listener.name(), &query, &view))
-            }
+            Found::Configured(row) => Reply::document(document(&row, row.name(), &query, &view)),
             Found::Relationship(of, name) => Reply::document(of.relationship(name, &query, &view)),
         }
     }
@@ -257,7 +251,7 @@ impl Context {
             Lifetime::Any => sessions.all(),
         };
         if !query.host_names {
-            return collection(rows, query, view);
+            return collection(SESSIONS, rows, query, view);
         }
         // To look at many rows takes long already.
         let known = (rows.len() <= ROWS_AT_ONCE).then(|| self.hosts.known(&addresses(&rows)));
@@ -267,12 +261,12 @@ impl Context {
             let hosts = self.hosts.clone();
             let work = move |_: &dyn Fn() -> bool| {
                 let hosts = hosts.awaited(&addresses(&rows));
-                collection(rows, query, View { hosts, ..view })
+                collection(SESSIONS, rows, query, View { hosts, ..view })
             };
             return Reply::deferred(Box::new(work), place);
         }
         let hosts = known.map(|(names, _)| names).unwrap_or_default();
-        collection(rows, query, View { hosts, ..view })
+        collection(SESSIONS, rows, query, View { hosts, ..view })
     }
 
     fn session(&self, session: Arc<Session>, query: Query, view: View) -> Reply {
@@ -333,11 +327,9 @@ impl Context {
             Found::Sessions => ("sessions", self.registry.sessions.last_change()),
             Found::Session(session) => ("session", session.last_change()),
             Found::Servers => ("servers", topology.server_changes.last()),
-            Found::Server(row) => ("server", row.server.last_change()),
             Found::Services => ("services", topology.service_changes.last()),
-            Found::Service(row) => ("service", row.service.last_change()),
             Found::Listeners => ("listeners", topology.listener_changes.last()),
-            Found::Listener(listener) => ("listener", listener.last_change()),
+            Found::Configured(row) => row.change(),
             Found::Relationship(of, _) => self.change(of),
         }
     }
@@ -356,8 +348,7 @@ impl Found {
             Self::Sessions => Accepts::SESSIONS,
             Self::Services | Self::Servers | Self::Listeners => Accepts::COLLECTION,
             Self::Session(_) => Accepts::SESSION,
-            Self::Service(_) | Self::Server(_) => Accepts::CONNECTED,
-            Self::Listener(_) => Accepts::RESOURCE,
+            Self::Configured(row) => row.accepts(),
         }
     }
 
@@ -377,15 +368,14 @@ impl Found {
     pub(super) fn is_over(&self) -> bool {
         match self {
             Self::Session(session) => session.ending().is_some(),
-            Self::Service(row) => row.service.connections() == 0,
-            Self::Server(row) => row.server.connections() == 0,
+            Self::Configured(row) => row.is_over(),
             _ => true,
         }
     }
 
     fn relationships(&self) -> &'static [&'static str] {
         match self {
-            Self::Service(_) => &["servers", "listeners"],
+            Self::Configured(Configured::Service(_)) => &["servers", "listeners"],
             _ => &["services"],
         }
     }
@@ -395,37 +385,22 @@ impl Found {
             Self::Session(session) => {
                 relationship::document(session, &session.id().to_string(), name, query, view)
             }
-            Self::Service(row) => {
-                relationship::document(row, row.service.name(), name, query, view)
-            }
-            Self::Server(row) => relationship::document(row, row.server.name(), name, query, view),
-            Self::Listener(listener) => {
-                relationship::document(listener, listener.name(), name, query, view)
-            }
+            Self::Configured(row) => relationship::document(row, row.name(), name, query, view),
             _ => String::new(),
         }
     }
 }
 
-fn service_row(service: &Arc<Service>, topology: &Arc<Topology>) -> services::Row {
-    services::Row {
-        service: Arc::clone(service),
-        topology: Arc::clone(topology),
-    }
-}
-
-fn server_row(server: &Arc<Server>, topology: &Arc<Topology>) -> servers::Row {
-    servers::Row {
-        server: Arc::clone(server),
-        topology: Arc::clone(topology),
-    }
-}
-
 /// The document of a collection. Where many rows have to be looked into, that
 /// is left to the thread that sends it.
-fn collection<R: Resource + Send + 'static>(rows: Vec<R>, query: Query, view: View) -> Reply {
+fn collection<R: Resource + Send + 'static>(
+    collection: Collection,
+    rows: Vec<R>,
+    query: Query,
+    view: View,
+) -> Reply {
     let is_long = query.looks_into_rows() && rows.len() > ROWS_AT_ONCE;
-    let pieces = Box::new(pieces(rows, query, view));
+    let pieces = Box::new(pieces(collection, rows, query, view));
     if is_long {
         Reply::later(pieces)
     } else {
@@ -434,13 +409,18 @@ fn collection<R: Resource + Send + 'static>(rows: Vec<R>, query: Query, view: Vi
 }
 
 /// Makes the document of a collection piece by piece.
-fn pieces<R: Resource>(rows: Vec<R>, query: Query, view: View) -> impl FnMut() -> Piece {
+fn pieces<R: Resource>(
+    collection: Collection,
+    rows: Vec<R>,
+    query: Query,
+    view: View,
+) -> impl FnMut() -> Piece {
     let mut stage = Stage::Rows(rows);
     let mut writer = Writer::new(query.layout);
     move || {
         if let Stage::Rows(rows) = &mut stage {
             let Selection { rows, total } = select(std::mem::take(rows), &query, &view);
-            begin_collection::<R>(&mut writer, &query, total, &view);
+            begin_collection(&mut writer, collection, &query, total, &view);
             stage = Stage::Selected(rows.into_iter(), total);
         }
         let Stage::Selected(rows, total) = &mut stage else {

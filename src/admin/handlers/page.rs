@@ -5,18 +5,23 @@
 //! the network calls itself is shown by a page on our own origin; so nothing
 //! runs there but our file, and no text can become an element.
 
+use super::packed::{Packed, unpack};
 use crate::admin::negotiation::MediaType;
 use crate::admin::reply::Reply;
 use crate::admin::route::Part;
 
 const TEXT: &str = include_str!("page/page.html");
-const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str = text_of(&FOR_BROWSERS);
 const ICON: &str = include_str!("page/page.svg");
+
+const STYLE: &[u8] = include_bytes!("page/page.css");
+const SHORT_STYLE: Packed<{ STYLE.len() }> = Packed::new(STYLE);
+static PACKED_STYLE: [u8; SHORT_STYLE.length] = SHORT_STYLE.bytes();
 
 /// The script as it was written: what indents it, and its comments, are for people.
 const WRITTEN: &[u8] = include_bytes!("page/page.js");
-const FOR_BROWSERS: [u8; length_for_browsers(WRITTEN)] = for_browsers(WRITTEN);
+const SCRIPT: [u8; length_for_browsers(WRITTEN)] = for_browsers(WRITTEN);
+const SHORT_SCRIPT: Packed<{ SCRIPT.len() }> = Packed::new(&SCRIPT);
+static PACKED_SCRIPT: [u8; SHORT_SCRIPT.length] = SHORT_SCRIPT.bytes();
 
 /// What a browser may do with the page (CSP 3, and Trusted Types).
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -32,10 +37,10 @@ pub(in crate::admin) const FIELDS: [(&str, &str); 3] = [
 /// A part, for a browser.
 pub(super) fn reply(part: Part) -> Reply {
     let text = match part {
-        Part::Text => TEXT,
-        Part::Style => STYLE,
-        Part::Script => SCRIPT,
-        Part::Icon => ICON,
+        Part::Text => TEXT.to_owned(),
+        Part::Style => unpack(&PACKED_STYLE),
+        Part::Script => unpack(&PACKED_SCRIPT),
+        Part::Icon => ICON.to_owned(),
     };
     Reply::fixed(text, FIELDS.to_vec())
 }
@@ -96,20 +101,13 @@ const fn for_browsers<const LENGTH: usize>(text: &[u8]) -> [u8; LENGTH] {
     short
 }
 
-const fn text_of(bytes: &'static [u8]) -> &'static str {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(_) => panic!("the script is not UTF-8"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_page_with_its_parts_is_shorter_than_20_kb() {
-        let length = [TEXT, STYLE, SCRIPT, ICON].map(str::len);
+        let length = [TEXT.len(), STYLE.len(), SCRIPT.len(), ICON.len()];
         assert!(length.iter().sum::<usize>() < 20_000, "{length:?}");
     }
 
@@ -119,7 +117,8 @@ mod tests {
         let lines = written.lines().map(|line| line.trim_start_matches('\t'));
         let is_needed = |line: &&str| !line.is_empty() && !line.starts_with("//");
         let lines: Vec<&str> = lines.filter(is_needed).collect();
-        assert_eq!(SCRIPT, lines.join("\n") + "\n");
+        assert_eq!(unpack(&PACKED_SCRIPT), lines.join("\n") + "\n");
+        assert_eq!(unpack(&PACKED_STYLE).as_bytes(), STYLE);
         // A text over several lines would lose what indents it.
         assert!(
             written

@@ -1,11 +1,12 @@
 //! Relationships: inside a resource, and on their own.
 
-use crate::jsonapi::{Emit, Query, Resource, Tree, Value, View, Writer};
+use crate::jsonapi::{Collection, Emit, Query, Resource, Tree, Value, View, Writer};
 
 /// Writes a relationship of a resource, with a link to itself and to all that
 /// it could lead to.
-pub(super) fn write<'a, R: Resource>(
-    out: &mut impl Emit,
+pub(super) fn write<'a>(
+    out: &mut dyn Emit,
+    collection: Collection,
     id: &str,
     name: &'static str,
     to: impl IntoIterator<Item = &'a str>,
@@ -15,7 +16,7 @@ pub(super) fn write<'a, R: Resource>(
     out.begin_object();
     out.key("links");
     out.begin_object();
-    write_links::<R>(out, id, name, view);
+    write_links(out, collection, id, name, view);
     out.end_object();
     write_data(out, name, to);
     out.end_object();
@@ -23,7 +24,7 @@ pub(super) fn write<'a, R: Resource>(
 
 /// Writes what a relationship leads to, the type being its name.
 pub(super) fn write_data<'a>(
-    out: &mut impl Emit,
+    out: &mut (impl Emit + ?Sized),
     name: &'static str,
     to: impl IntoIterator<Item = &'a str>,
 ) {
@@ -38,10 +39,16 @@ pub(super) fn write_data<'a>(
     out.end_array();
 }
 
-fn write_links<R: Resource>(out: &mut impl Emit, id: &str, name: &'static str, view: &View) {
+fn write_links(
+    out: &mut dyn Emit,
+    collection: Collection,
+    id: &str,
+    name: &'static str,
+    view: &View,
+) {
     out.key("self");
     view.links
-        .write_below(out, R::COLLECTION, id, &format!("/relationships/{name}"));
+        .write_below(out, collection.path, id, &format!("/relationships/{name}"));
     out.key("related");
     view.links.write_path(out, &format!("/v1/{name}/"));
 }
@@ -62,7 +69,7 @@ pub(super) fn document<R: Resource>(
     writer.begin_object();
     writer.key("links");
     writer.begin_object();
-    write_links::<R>(&mut writer, id, name, view);
+    write_links(&mut writer, resource.collection(), id, name, view);
     writer.end_object();
     writer.key("data");
     relationship

@@ -4,8 +4,14 @@ use std::sync::Arc;
 
 use super::relationship;
 use super::services::write_traffic;
-use crate::jsonapi::{Emit, Resource, View, write_object};
+use crate::jsonapi::{Collection, Emit, View, write_object};
 use crate::registry::{Condition, Server, Topology};
+
+/// All servers.
+pub(super) const SERVERS: Collection = Collection {
+    of: "servers",
+    path: "/v1/servers/",
+};
 
 /// A server, and where the services are found that use it.
 pub(in crate::admin) struct Row {
@@ -13,23 +19,21 @@ pub(in crate::admin) struct Row {
     pub(super) topology: Arc<Topology>,
 }
 
-impl Resource for Row {
-    const TYPE: &'static str = "servers";
-    const COLLECTION: &'static str = "/v1/servers/";
-
-    fn emit<E: Emit>(&self, out: &mut E, view: &View) {
+impl Row {
+    /// Writes its resource object.
+    pub(super) fn emit(&self, out: &mut dyn Emit, view: &View) {
         let server = &self.server;
         let name = server.name();
-        let relationships = |out: &mut E| {
+        let relationships = |out: &mut (dyn Emit + '_)| {
             let uses_it =
                 |servers: &[Arc<Server>]| servers.iter().any(|other| Arc::ptr_eq(other, server));
             let services = self.topology.services.iter();
             let using = services
                 .filter(|service| uses_it(service.servers()))
                 .map(|service| service.name());
-            relationship::write::<Self>(out, name, "services", using, view);
+            relationship::write(out, SERVERS, name, "services", using, view);
         };
-        let attributes = |out: &mut E| {
+        let attributes = |out: &mut (dyn Emit + '_)| {
             out.member("state", &state(server));
             if let Some(version) = server.version() {
                 out.member("version_string", &version);
@@ -50,7 +54,7 @@ impl Resource for Row {
             out.member_number("max_connections", server.parameters.max_connections as u64);
             out.end_object();
         };
-        write_object::<Self, E>(out, name, view, relationships, attributes);
+        write_object(out, SERVERS, name, view, relationships, attributes);
     }
 }
 

@@ -3,8 +3,14 @@
 use std::sync::Arc;
 
 use super::relationship;
-use crate::jsonapi::{Emit, Resource, View, write_object};
+use crate::jsonapi::{Collection, Emit, View, write_object};
 use crate::registry::{CloseReason, Listener, Service, Topology, Traffic};
+
+/// All services.
+pub(super) const SERVICES: Collection = Collection {
+    of: "services",
+    path: "/v1/services/",
+};
 
 /// A service, and where its listeners are found.
 pub(in crate::admin) struct Row {
@@ -12,16 +18,15 @@ pub(in crate::admin) struct Row {
     pub(super) topology: Arc<Topology>,
 }
 
-impl Resource for Row {
-    const TYPE: &'static str = "services";
-    const COLLECTION: &'static str = "/v1/services/";
-
-    fn emit<E: Emit>(&self, out: &mut E, view: &View) {
+impl Row {
+    /// Writes its resource object.
+    pub(super) fn emit(&self, out: &mut dyn Emit, view: &View) {
         let service = &self.service;
         let name = service.name();
-        let relationships = |out: &mut E| {
-            relationship::write::<Self>(
+        let relationships = |out: &mut (dyn Emit + '_)| {
+            relationship::write(
                 out,
+                SERVICES,
                 name,
                 "servers",
                 service.servers().iter().map(|server| server.name()),
@@ -29,9 +34,9 @@ impl Resource for Row {
             );
             let listeners = self.topology.listeners_of(service);
             let own = listeners.map(|listener| listener.name());
-            relationship::write::<Self>(out, name, "listeners", own, view);
+            relationship::write(out, SERVICES, name, "listeners", own, view);
         };
-        let attributes = |out: &mut E| {
+        let attributes = |out: &mut (dyn Emit + '_)| {
             out.member("router", &service.parameters.router.to_string());
             let mut listeners = self.topology.listeners_of(service).peekable();
             let is_stopped = listeners.peek().is_some() && listeners.all(is_stopped);
@@ -64,7 +69,7 @@ impl Resource for Row {
             }
             out.end_object();
         };
-        write_object::<Self, E>(out, name, view, relationships, attributes);
+        write_object(out, SERVICES, name, view, relationships, attributes);
     }
 }
 
@@ -73,7 +78,7 @@ fn is_stopped(listener: &Arc<Listener>) -> bool {
 }
 
 /// The counters of bytes, which services and servers have alike.
-pub(super) fn write_traffic(out: &mut impl Emit, traffic: &Traffic) {
+pub(super) fn write_traffic(out: &mut dyn Emit, traffic: &Traffic) {
     out.member_number("bytes_from_clients", traffic.from_clients());
     out.member_number("bytes_to_clients", traffic.to_clients());
 }

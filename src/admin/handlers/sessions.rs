@@ -5,12 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::relationship;
-use crate::jsonapi::{Emit, Resource, View, write_object};
+use crate::jsonapi::{Collection, Emit, Resource, View, write_object};
 use crate::registry::{BackendConnection, Client, Encryption, Login, Session, SessionState};
 
+/// All sessions.
+pub(super) const SESSIONS: Collection = Collection {
+    of: "sessions",
+    path: "/v1/sessions/",
+};
+
 impl Resource for Arc<Session> {
-    const TYPE: &'static str = "sessions";
-    const COLLECTION: &'static str = "/v1/sessions/";
+    fn collection(&self) -> Collection {
+        SESSIONS
+    }
 
     /// In the key order that the users' document fixes.
     fn emit<E: Emit>(&self, out: &mut E, view: &View) {
@@ -42,7 +49,7 @@ impl Resource for Arc<Session> {
                 out.member_plain("close_reason", ending.reason.as_str());
             }
         };
-        write_object::<Self, E>(out, &id, view, relationships, attributes);
+        write_object(out, SESSIONS, &id, view, relationships, attributes);
     }
 }
 
