@@ -38,7 +38,7 @@ fn ask(peer: &Peer, target: &str, clients: usize, time: &str) -> (f64, f64) {
 
 pub fn one_session(report: &mut Report) {
     let server = load::answerer();
-    let ours = sessiond(&[server], false);
+    let ours = sessiond(server, false);
     let _client = TcpStream::connect(ours.address).unwrap();
     let target = "/v1/sessions/2";
     let body = until("a session", || {
@@ -87,7 +87,7 @@ pub fn one_session(report: &mut Report) {
 
 pub fn list(report: &mut Report) {
     let server = load::answerer();
-    let ours = sessiond(&[server], false);
+    let ours = sessiond(server, false);
     let connect = |_| TcpStream::connect(ours.address).unwrap();
     let _clients: Vec<TcpStream> = (0..SESSIONS).map(connect).collect();
     let target = "/v1/sessions";

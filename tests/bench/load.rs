@@ -1,7 +1,7 @@
 //! The load: clients and the server behind, each on one thread of this process.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
@@ -45,7 +45,12 @@ impl Drop for Elsewhere {
 
 /// A server that answers each request.
 pub fn answerer() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    answerer_on(Ipv4Addr::LOCALHOST)
+}
+
+/// The same, on another address, or on all of them.
+pub fn answerer_on(host: Ipv4Addr) -> SocketAddr {
+    let listener = TcpListener::bind((host, 0)).unwrap();
     rustix::net::listen(&listener, 4096).unwrap();
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -265,8 +270,9 @@ impl Client {
     }
 }
 
-/// Clients that connect, say a byte, hear it again and close, over and over.
-pub fn short_sessions(addresses: &[SocketAddr], time: Duration) -> Done {
+/// Clients that connect, say a byte, hear it again and close, over and over: one
+/// for each address.
+pub fn short_sessions(addresses: impl Iterator<Item = SocketAddr>, time: Duration) -> Done {
     let count = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let begin = Instant::now();

@@ -16,8 +16,6 @@ pub const BARE: &str = "--bare-tiny-http";
 pub struct Peer {
     pub child: Child,
     pub address: SocketAddr,
-    /// Where a proxy listens for each of its servers; the first is its address.
-    pub lanes: Vec<SocketAddr>,
     /// The admin server of this program.
     pub admin: SocketAddr,
 }
@@ -47,25 +45,54 @@ pub fn static_program() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// A port for each server, and what is to be written of the two.
-fn lanes(
-    servers: &[SocketAddr],
-    section: impl Fn(usize, SocketAddr, SocketAddr) -> String,
-) -> (Vec<SocketAddr>, String) {
-    let lanes: Vec<SocketAddr> = servers.iter().map(|_| free_port()).collect();
-    let pairs = lanes.iter().zip(servers).enumerate();
-    let text = pairs.map(|(number, (lane, server))| section(number, *lane, *server));
-    let text = text.collect();
-    (lanes, text)
+/// What is to be written of each server, by its number and its address.
+fn each(servers: &[SocketAddr], write: impl Fn(usize, &SocketAddr) -> String) -> String {
+    let servers = servers.iter().enumerate();
+    servers
+        .map(|(number, server)| write(number, server))
+        .collect()
+}
+
+/// Where a proxy listens: before several servers, on all addresses of loopback,
+/// for which the system has no word but all addresses.
+fn host(servers: &[SocketAddr]) -> &'static str {
+    if servers.len() > 1 {
+        "0.0.0.0"
+    } else {
+        "127.0.0.1"
+    }
+}
+
+fn configuration(servers: &[SocketAddr], listener: SocketAddr, admin: SocketAddr) -> String {
+    let sections = each(servers, |number, server| {
+        let (address, port) = (server.ip(), server.port());
+        format!("[server{number}]\ntype=server\naddress={address}\nport={port}\n")
+    });
+    let names = each(servers, |number, _| {
+        let comma = if number > 0 { "," } else { "" };
+        format!("{comma}server{number}")
+    });
+    format!(
+        "[maxscale]\nadmin_port={}\n{sections}[service]\ntype=service\nservers={names}\n\
+         [listener]\ntype=listener\nservice=service\nprotocol=TCP\naddress={}\nport={}\n",
+        admin.port(),
+        host(servers),
+        listener.port()
+    )
+}
+
+/// This program before a server.
+pub fn sessiond(server: SocketAddr, alone: bool) -> Peer {
+    start(program(), &[], &[server], alone)
 }
 
 /// This program before servers.
-pub fn sessiond(servers: &[SocketAddr], alone: bool) -> Peer {
-    start_sessiond(program(), servers, alone)
+pub fn sessiond_before(servers: &[SocketAddr], alone: bool) -> Peer {
+    start(program(), &[], servers, alone)
 }
 
-pub fn start_sessiond(program: &str, servers: &[SocketAddr], alone: bool) -> Peer {
-    start(program, &[], servers, alone)
+pub fn start_sessiond(program: &str, server: SocketAddr, alone: bool) -> Peer {
+    start(program, &[], &[server], alone)
 }
 
 /// This program before a server, started by another one with arguments of its own.
@@ -74,54 +101,49 @@ pub fn start_under(program: &str, arguments: &[&str], server: SocketAddr) -> Pee
 }
 
 fn start(program: &str, arguments: &[&str], servers: &[SocketAddr], alone: bool) -> Peer {
-    let admin = free_port();
-    let (lanes, sections) = lanes(servers, |number, lane, server| {
-        format!(
-            "[server{number}]\ntype=server\naddress=127.0.0.1\nport={}\n\
-             [service{number}]\ntype=service\nservers=server{number}\n\
-             [listener{number}]\ntype=listener\nservice=service{number}\nprotocol=TCP\n\
-             address=127.0.0.1\nport={}\n",
-            server.port(),
-            lane.port()
-        )
-    });
+    let (address, admin) = (free_port(), free_port());
     let path = scratch("sessiond.cnf");
-    let text = format!("[maxscale]\nadmin_port={}\n{sections}", admin.port());
-    fs::write(&path, text).unwrap();
+    fs::write(&path, configuration(servers, address, admin)).unwrap();
     let arguments = [arguments, &["--config", path.to_str().unwrap()]].concat();
     let child = Child::start(program, &arguments, alone);
     listens(admin);
     Peer {
         child,
-        address: lanes[0],
-        lanes,
+        address,
         admin,
     }
 }
 
-/// HAProxy in TCP mode with one thread, before servers.
-pub fn haproxy(servers: &[SocketAddr], splice: Splice, alone: bool) -> Peer {
-    let (lanes, sections) = lanes(servers, |number, lane, server| {
-        format!("listen l{number}\n bind {lane} backlog 4096\n server s {server}\n")
-    });
+/// HAProxy in TCP mode with one thread, before a server.
+pub fn haproxy(server: SocketAddr, splice: Splice, alone: bool) -> Peer {
+    haproxy_before(&[server], splice, alone)
+}
+
+/// The same, before servers.
+pub fn haproxy_before(servers: &[SocketAddr], splice: Splice, alone: bool) -> Peer {
+    let address = free_port();
     let splice = match splice {
         Splice::Auto => "option splice-auto",
         Splice::Both => "option splice-request\n option splice-response",
     };
     let text = format!(
         "global\n nbthread 1\n maxconn 4000\n maxpipes 1000\ndefaults\n mode tcp\n {splice}\n timeout connect 10s\n \
-         timeout client 1h\n timeout server 1h\n{sections}"
+         timeout client 1h\n timeout server 1h\nlisten l\n bind {}:{} backlog 4096\n{}",
+        host(servers),
+        address.port(),
+        each(servers, |number, server| format!(
+            " server s{number} {server}\n"
+        ))
     );
     let path = scratch("haproxy.cfg");
     fs::write(&path, text).unwrap();
     // Without `-W` there is one process.
     let child = Child::start("haproxy", &["-db", "-f", path.to_str().unwrap()], alone);
-    listens(lanes[0]);
+    listens(address);
     Peer {
         child,
-        address: lanes[0],
-        admin: lanes[0],
-        lanes,
+        address,
+        admin: address,
     }
 }
 
@@ -148,7 +170,6 @@ pub fn nginx(body: &str, keeps_alive: bool) -> Peer {
     Peer {
         child,
         address,
-        lanes: vec![address],
         admin: address,
     }
 }
@@ -164,7 +185,6 @@ pub fn bare_tiny_http(body: &str) -> Peer {
     Peer {
         child,
         address,
-        lanes: vec![address],
         admin: address,
     }
 }

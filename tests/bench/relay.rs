@@ -1,12 +1,14 @@
 //! The relay beside HAProxy in TCP mode with one thread.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::child::until;
 use super::load::{self, Done, Elsewhere, Exchange};
-use super::peers::{self, Peer, Splice, haproxy, sessiond, static_program};
+use super::peers::{
+    self, Peer, Splice, haproxy, haproxy_before, sessiond, sessiond_before, static_program,
+};
 use super::report::{Mark, Report, median};
 
 const ROUNDS: usize = 5;
@@ -42,8 +44,8 @@ pub fn exchanges(report: &mut Report) {
     for (count, mark) in [(1, 0.9), (8, 0.8), (64, 0.8), (1000, 0.8)] {
         let (mut ours, mut theirs) = (Figures::default(), Figures::default());
         let peers = [
-            sessiond(&[answerer], true),
-            haproxy(&[answerer], Splice::Auto, true),
+            sessiond(answerer, true),
+            haproxy(answerer, Splice::Auto, true),
         ];
         for _ in 0..ROUNDS {
             for (peer, figures) in peers.iter().zip([&mut ours, &mut theirs]) {
@@ -92,21 +94,24 @@ pub fn exchanges(report: &mut Report) {
     }
 }
 
-/// How many ways there are through a proxy for short sessions, each with a client
-/// and a server of its own. A session leaves two ports behind that rest for a
-/// minute; with one way the 28,000 that there are would be used up within
-/// seconds, and both sides measure how the system looks for a free one.
-const LANES: usize = 8;
+/// Among how many addresses short sessions are spread, on both sides. Each leaves
+/// two ports behind that rest for a minute; with one address the 28,000 that
+/// there are would be used up within seconds, and both proxies measure how the
+/// system looks for a free one.
+const ADDRESSES: u8 = 8;
 
 pub fn short_sessions(report: &mut Report) {
     let _elsewhere = Elsewhere::go();
-    let answerers: Vec<SocketAddr> = (0..LANES).map(|_| load::answerer()).collect();
+    let spread =
+        |port| (1..=ADDRESSES).map(move |last| SocketAddr::from(([127, 0, 0, last], port)));
+    let answerers: Vec<SocketAddr> =
+        spread(load::answerer_on(Ipv4Addr::UNSPECIFIED).port()).collect();
     let (mut ours, mut theirs) = (Figures::default(), Figures::default());
     let peers = [
-        sessiond(&answerers, true),
-        haproxy(&answerers, Splice::Auto, true),
+        sessiond_before(&answerers, true),
+        haproxy_before(&answerers, Splice::Auto, true),
     ];
-    let load = |peer: &Peer, time| load::short_sessions(&peer.lanes, time);
+    let load = |peer: &Peer, time| load::short_sessions(spread(peer.address.port()), time);
     for _ in 0..ROUNDS {
         for (peer, figures) in peers.iter().zip([&mut ours, &mut theirs]) {
             figures.take(peer, || load(peer, Duration::from_millis(700)));
@@ -147,9 +152,9 @@ pub fn bulk(report: &mut Report) {
     for readers in [1, 8] {
         let mut figures = [Figures::default(), Figures::default(), Figures::default()];
         let peers = [
-            sessiond(&[source], true),
-            haproxy(&[source], Splice::Auto, true),
-            haproxy(&[source], Splice::Both, true),
+            sessiond(source, true),
+            haproxy(source, Splice::Auto, true),
+            haproxy(source, Splice::Both, true),
         ];
         for _ in 0..ROUNDS {
             for (peer, figures) in peers.iter().zip(&mut figures) {
@@ -173,7 +178,7 @@ pub fn bulk(report: &mut Report) {
 pub fn latency(report: &mut Report) {
     let _elsewhere = Elsewhere::go();
     let answerer = load::answerer();
-    let peer = sessiond(&[answerer], true);
+    let peer = sessiond(answerer, true);
     let connect = |_| TcpStream::connect(peer.address).unwrap();
     let _idle: Vec<TcpStream> = (0..5000).map(connect).collect();
     let rest = Duration::from_millis(4);
@@ -234,7 +239,7 @@ pub fn memory(report: &mut Report) {
     let Some(program) = static_program() else {
         return;
     };
-    let peer = peers::start_sessiond(program.to_str().unwrap(), &[answerer], false);
+    let peer = peers::start_sessiond(program.to_str().unwrap(), answerer, false);
     let idle = peer.child.memory("VmRSS");
     report.figure(
         "resident memory, idle, static",
@@ -281,11 +286,11 @@ pub fn start(report: &mut Report) {
         .map_or(peers::program(), |path| path.to_str().unwrap());
     for _ in 0..2 * ROUNDS {
         let begin = Instant::now();
-        let peer = peers::start_sessiond(program, &[answerer], false);
+        let peer = peers::start_sessiond(program, answerer, false);
         first_answer(peer.address);
         ours.push(begin.elapsed().as_secs_f64() * 1e3);
         let begin = Instant::now();
-        let peer = haproxy(&[answerer], Splice::Auto, false);
+        let peer = haproxy(answerer, Splice::Auto, false);
         first_answer(peer.address);
         theirs.push(begin.elapsed().as_secs_f64() * 1e3);
     }
