@@ -21,7 +21,8 @@ impl Resource for Arc<Session> {
 
     /// In the key order that the users' document fixes.
     fn emit<E: Emit>(&self, out: &mut E, view: &View) {
-        let id = self.id().to_string();
+        let mut room = itoa::Buffer::new();
+        let id = room.format(self.id().get());
         let relationships = |out: &mut E| {
             out.key("services");
             out.begin_object();
@@ -49,7 +50,7 @@ impl Resource for Arc<Session> {
                 out.member_plain("close_reason", ending.reason.as_str());
             }
         };
-        write_object(out, SESSIONS, &id, view, relationships, attributes);
+        write_object(out, SESSIONS, id, view, relationships, attributes);
     }
 }
 
