@@ -100,6 +100,25 @@ pub enum Lifetime {
     Any,
 }
 
+impl Lifetime {
+    /// The API's word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Any => "any",
+        }
+    }
+
+    /// What that word says.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        let all = [Self::Open, Self::Closed, Self::Any];
+        all.into_iter().find(|lifetime| lifetime.as_str() == word)
+    }
+}
+
 /// What the parameters ask for. They are followed in the order filter, sort,
 /// page, fields.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -387,12 +406,8 @@ fn setting(value: Option<&str>) -> Result<Setting, ParameterFault> {
 }
 
 fn lifetime(value: Option<&str>) -> Result<Lifetime, ParameterFault> {
-    match value {
-        Some("open") => Ok(Lifetime::Open),
-        Some("closed") => Ok(Lifetime::Closed),
-        Some("any") => Ok(Lifetime::Any),
-        _ => Err(fault("state", "state must be open, closed or any")),
-    }
+    let lifetime = value.and_then(Lifetime::parse);
+    lifetime.ok_or_else(|| fault("state", "state must be open, closed or any"))
 }
 
 /// Names or pointers with commas between them; none at all is a list, too.

@@ -30,6 +30,8 @@ use std::time::Duration;
 pub use failure::Failure;
 pub use place::{Place, Token};
 
+pub use crate::jsonapi::Lifetime;
+
 use http::Client;
 use screen::Screen;
 use table::Look;
@@ -123,37 +125,6 @@ pub struct Selection {
     pub sort: Option<String>,
     /// Whether they live or have ended.
     pub lifetime: Lifetime,
-}
-
-/// Which sessions, of those that live and those of the history.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Lifetime {
-    /// Those that live.
-    #[default]
-    Open,
-    /// Those of the history.
-    Closed,
-    /// Both.
-    Any,
-}
-
-impl Lifetime {
-    /// The API's word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-            Self::Any => "any",
-        }
-    }
-
-    /// What that word says.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        let all = [Self::Open, Self::Closed, Self::Any];
-        all.into_iter().find(|lifetime| lifetime.as_str() == word)
-    }
 }
 
 /// A filter of the API: the parameter and its value.

@@ -37,7 +37,7 @@ const READING_LIMIT: Duration = Duration::from_millis(50);
 
 /// How often this thread gives way to tiny_http's before it falls asleep: to
 /// read a request takes that one no longer than to be woken takes this one.
-const GLANCES: u32 = 32;
+const GLANCES: u32 = 16;
 
 /// tiny_http, and our end of the connection to it.
 pub(super) struct Inner {
