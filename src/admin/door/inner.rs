@@ -11,7 +11,6 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -34,10 +33,6 @@ const GREETING_LIMIT: Duration = Duration::from_secs(10);
 /// How long to wait for a request that tiny_http is reading before the door's
 /// clients have their turn. To read one takes it some microseconds.
 const READING_LIMIT: Duration = Duration::from_millis(50);
-
-/// How often this thread gives way to tiny_http's before it falls asleep: to
-/// read a request takes that one no longer than to be woken takes this one.
-const GLANCES: u32 = 16;
 
 /// tiny_http, and our end of the connection to it.
 pub(super) struct Inner {
@@ -132,16 +127,11 @@ impl Inner {
     }
 
     fn next(&self) -> io::Result<Option<Request>> {
-        if !self.owes() {
-            return self.server.try_recv();
+        if self.owes() {
+            self.server.recv_timeout(READING_LIMIT)
+        } else {
+            self.server.try_recv()
         }
-        for _ in 0..GLANCES {
-            if let Some(request) = self.server.try_recv()? {
-                return Ok(Some(request));
-            }
-            thread::yield_now();
-        }
-        self.server.recv_timeout(READING_LIMIT)
     }
 
     /// Whether tiny_http has requests that [`Self::receive`] is going to receive.
