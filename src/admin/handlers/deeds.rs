@@ -287,8 +287,8 @@ fn and_ended(sessions: &[SessionId]) -> String {
 fn in_words(sessions: &[SessionId]) -> String {
     let mut ids = sessions.to_vec();
     ids.sort_unstable();
-    let ids: Vec<u64> = ids.iter().map(|id| id.get()).collect();
-    let groups: Vec<&[u64]> = ids.chunk_by(|one, next| one + 1 == *next).collect();
+    let follows = |one: &SessionId, next: &SessionId| one.get() + 1 == next.get();
+    let groups: Vec<&[SessionId]> = ids.chunk_by(follows).collect();
     let mut words = match ids.len() {
         0 => return "no session".to_owned(),
         1 => "1 session (".to_owned(),

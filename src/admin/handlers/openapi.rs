@@ -4,14 +4,13 @@
 //! program has it in one line, which takes half of the room, and packed, which
 //! takes a sixth of that.
 
-use super::packed::{Packed, unpack};
+use super::packed::{Bytes, pack, unpack};
 use crate::jsonapi::{Layout, Query};
 
 /// As it was written, a space a level.
 const WRITTEN: &[u8] = include_bytes!("openapi.json");
-const LENGTH: usize = length_of(WRITTEN);
-const ONE_LINE: Packed<LENGTH> = Packed::new(&in_one_line::<LENGTH>(WRITTEN));
-static PACKED: [u8; ONE_LINE.length] = ONE_LINE.bytes();
+const SHORT: Bytes<{ WRITTEN.len() }> = pack(in_one_line().as_slice());
+static PACKED: [u8; SHORT.length] = SHORT.array();
 
 pub(super) fn document(query: &Query) -> String {
     let line = unpack(&PACKED);
@@ -23,34 +22,20 @@ pub(super) fn document(query: &Query) -> String {
     text
 }
 
-/// Copies what stands on the lines, without the space before it and the one
-/// behind a key, and returns how many bytes that are.
-const fn copy(text: &[u8], to: &mut [u8]) -> usize {
-    let (mut at, mut length, mut in_string) = (0, 0, false);
-    while at < text.len() {
-        let byte = text[at];
-        if byte == b'"' && text[at - 1] != b'\\' {
+/// What stands on the lines, without the space before it and the one behind a key.
+const fn in_one_line() -> Bytes<{ WRITTEN.len() }> {
+    let mut line = Bytes::new();
+    let (mut at, mut in_string) = (0, false);
+    while at < WRITTEN.len() {
+        let byte = WRITTEN[at];
+        if byte == b'"' && WRITTEN[at - 1] != b'\\' {
             in_string = !in_string;
         }
         if in_string || (byte != b' ' && byte != b'\n') {
-            // Without room for it, it is counted.
-            if length < to.len() {
-                to[length] = byte;
-            }
-            length += 1;
+            line.push(byte);
         }
         at += 1;
     }
-    length
-}
-
-const fn length_of(text: &[u8]) -> usize {
-    copy(text, &mut [])
-}
-
-const fn in_one_line<const LENGTH: usize>(text: &[u8]) -> [u8; LENGTH] {
-    let mut line = [0; LENGTH];
-    copy(text, &mut line);
     line
 }
 

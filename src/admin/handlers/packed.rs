@@ -18,64 +18,79 @@ const SHORTEST: usize = 4;
 /// The number of places that are remembered.
 const PLACES: usize = 2048;
 
-/// A packed text, in the room that it needed before.
-pub(super) struct Packed<const ROOM: usize> {
+/// Bytes that are put together while the program is compiled, in room for as
+/// many as there may be.
+pub(super) struct Bytes<const ROOM: usize> {
     bytes: [u8; ROOM],
-    /// How much of the room it needs.
     pub(super) length: usize,
 }
 
-impl<const ROOM: usize> Packed<ROOM> {
-    /// Packs a text.
+impl<const ROOM: usize> Bytes<ROOM> {
+    /// None yet.
+    pub(super) const fn new() -> Self {
+        Self {
+            bytes: [0; ROOM],
+            length: 0,
+        }
+    }
+
+    /// Adds one.
     ///
     /// # Panics
     ///
-    /// Where it has 64 KiB or more, or would become longer.
-    pub(super) const fn new(text: &[u8]) -> Self {
-        assert!(text.len() < 1 << 16);
-        let mut packed = Self {
-            bytes: [0; ROOM],
-            length: 0,
-        };
-        // Where runs began that begin alike.
-        let mut places = [0; PLACES];
-        let (mut at, mut new) = (0, 0);
-        while at < text.len() {
-            let place = place_of(text, at);
-            let length = length_of_copy(text, places[place], at);
-            let back = (at - places[place]).to_le_bytes();
-            places[place] = at;
-            if length >= SHORTEST {
-                packed.push(COPY | length.to_le_bytes()[0]);
-                packed.push(back[0]);
-                packed.push(back[1]);
-                new = 0;
-                at += length;
-                continue;
-            }
-            if new == 0 || new == LONGEST {
-                packed.push(0);
-                new = 0;
-            }
-            packed.push(text[at]);
-            new += 1;
-            packed.bytes[packed.length - 1 - new] = new.to_le_bytes()[0];
-            at += 1;
-        }
-        packed
-    }
-
-    /// Its bytes alone.
-    pub(super) const fn bytes<const LENGTH: usize>(&self) -> [u8; LENGTH] {
-        let mut bytes = [0; LENGTH];
-        bytes.copy_from_slice(self.bytes.split_at(LENGTH).0);
-        bytes
-    }
-
-    const fn push(&mut self, byte: u8) {
+    /// Where there is no room left.
+    pub(super) const fn push(&mut self, byte: u8) {
         self.bytes[self.length] = byte;
         self.length += 1;
     }
+
+    /// Those that there are.
+    pub(super) const fn as_slice(&self) -> &[u8] {
+        self.bytes.split_at(self.length).0
+    }
+
+    /// The same, without the room behind them.
+    pub(super) const fn array<const LENGTH: usize>(&self) -> [u8; LENGTH] {
+        let mut array = [0; LENGTH];
+        array.copy_from_slice(self.as_slice());
+        array
+    }
+}
+
+/// Packs a text.
+///
+/// # Panics
+///
+/// Where it has 64 KiB or more, or would need more than the room.
+pub(super) const fn pack<const ROOM: usize>(text: &[u8]) -> Bytes<ROOM> {
+    assert!(text.len() < 1 << 16);
+    let mut packed = Bytes::new();
+    // Where runs began that begin alike.
+    let mut places = [0; PLACES];
+    let (mut at, mut new) = (0, 0);
+    while at < text.len() {
+        let place = place_of(text, at);
+        let length = length_of_copy(text, places[place], at);
+        let back = (at - places[place]).to_le_bytes();
+        places[place] = at;
+        if length >= SHORTEST {
+            packed.push(COPY | length.to_le_bytes()[0]);
+            packed.push(back[0]);
+            packed.push(back[1]);
+            new = 0;
+            at += length;
+            continue;
+        }
+        if new == 0 || new == LONGEST {
+            packed.push(0);
+            new = 0;
+        }
+        packed.push(text[at]);
+        new += 1;
+        packed.bytes[packed.length - 1 - new] = new.to_le_bytes()[0];
+        at += 1;
+    }
+    packed
 }
 
 /// The number of the place for what begins with the same four bytes.
@@ -134,11 +149,11 @@ mod tests {
     fn what_was_packed_is_unpacked() {
         const SAME: &[u8] = &[b'a'; 1000];
         const WORDS: &[u8] = b"to be, or not to be, that is to be so";
-        let same: Packed<1000> = Packed::new(SAME);
+        let same: Bytes<1000> = pack(SAME);
         assert_eq!(same.length, 2 + 3 * 8);
-        assert_eq!(unpack(&same.bytes[..same.length]).as_bytes(), SAME);
-        let words: Packed<37> = Packed::new(WORDS);
-        assert_eq!(unpack(&words.bytes[..words.length]).as_bytes(), WORDS);
+        assert_eq!(unpack(same.as_slice()).as_bytes(), SAME);
+        let words: Bytes<37> = pack(WORDS);
+        assert_eq!(unpack(words.as_slice()).as_bytes(), WORDS);
         assert_eq!(unpack(&[]), "");
     }
 }

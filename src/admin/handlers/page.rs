@@ -5,7 +5,7 @@
 //! the network calls itself is shown by a page on our own origin; so nothing
 //! runs there but our file, and no text can become an element.
 
-use super::packed::{Packed, unpack};
+use super::packed::{Bytes, pack, unpack};
 use crate::admin::negotiation::MediaType;
 use crate::admin::reply::Reply;
 use crate::admin::route::Part;
@@ -14,14 +14,14 @@ const TEXT: &str = include_str!("page/page.html");
 const ICON: &str = include_str!("page/page.svg");
 
 const STYLE: &[u8] = include_bytes!("page/page.css");
-const SHORT_STYLE: Packed<{ STYLE.len() }> = Packed::new(STYLE);
-static PACKED_STYLE: [u8; SHORT_STYLE.length] = SHORT_STYLE.bytes();
+const SHORT_STYLE: Bytes<{ STYLE.len() }> = pack(STYLE);
+static PACKED_STYLE: [u8; SHORT_STYLE.length] = SHORT_STYLE.array();
 
 /// The script as it was written: what indents it, and its comments, are for people.
 const WRITTEN: &[u8] = include_bytes!("page/page.js");
-const SCRIPT: [u8; length_for_browsers(WRITTEN)] = for_browsers(WRITTEN);
-const SHORT_SCRIPT: Packed<{ SCRIPT.len() }> = Packed::new(&SCRIPT);
-static PACKED_SCRIPT: [u8; SHORT_SCRIPT.length] = SHORT_SCRIPT.bytes();
+const SCRIPT: Bytes<{ WRITTEN.len() }> = for_browsers();
+const SHORT_SCRIPT: Bytes<{ WRITTEN.len() }> = pack(SCRIPT.as_slice());
+static PACKED_SCRIPT: [u8; SHORT_SCRIPT.length] = SHORT_SCRIPT.array();
 
 /// What a browser may do with the page (CSP 3, and Trusted Types).
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -65,39 +65,26 @@ pub(super) fn name(part: Part) -> &'static str {
     }
 }
 
-/// Copies the lines that a browser needs, and returns how many bytes that are.
-const fn copy_for_browsers(text: &[u8], to: &mut [u8]) -> usize {
-    let (mut at, mut length) = (0, 0);
-    while at < text.len() {
-        while text[at] == b'\t' {
+/// The lines of the script that a browser needs.
+const fn for_browsers() -> Bytes<{ WRITTEN.len() }> {
+    let mut short = Bytes::new();
+    let mut at = 0;
+    while at < WRITTEN.len() {
+        while WRITTEN[at] == b'\t' {
             at += 1;
         }
-        let is_needed = text[at] != b'\n' && !(text[at] == b'/' && text[at + 1] == b'/');
+        let is_needed = WRITTEN[at] != b'\n' && !(WRITTEN[at] == b'/' && WRITTEN[at + 1] == b'/');
         loop {
-            let byte = text[at];
+            let byte = WRITTEN[at];
             at += 1;
             if is_needed {
-                // Without room for it, it is counted.
-                if length < to.len() {
-                    to[length] = byte;
-                }
-                length += 1;
+                short.push(byte);
             }
             if byte == b'\n' {
                 break;
             }
         }
     }
-    length
-}
-
-const fn length_for_browsers(text: &[u8]) -> usize {
-    copy_for_browsers(text, &mut [])
-}
-
-const fn for_browsers<const LENGTH: usize>(text: &[u8]) -> [u8; LENGTH] {
-    let mut short = [0; LENGTH];
-    copy_for_browsers(text, &mut short);
     short
 }
 
@@ -107,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_page_with_its_parts_is_shorter_than_20_kb() {
-        let length = [TEXT.len(), STYLE.len(), SCRIPT.len(), ICON.len()];
+        let length = [TEXT.len(), STYLE.len(), SCRIPT.length, ICON.len()];
         assert!(length.iter().sum::<usize>() < 20_000, "{length:?}");
     }
 
