@@ -8,8 +8,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::panic;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,15 +32,13 @@ const LAST_WAIT: Duration = Duration::from_millis(200);
 pub fn start() -> io::Result<()> {
     let (sender, receiver) = queue(QUEUE);
     let left_out = Arc::new(AtomicU64::new(0));
-    let waiting = Arc::new(AtomicUsize::new(0));
     let journal = Journal {
         on_terminal: io::stderr().is_terminal(),
         sender,
-        waiting: Arc::clone(&waiting),
         left_out: Arc::clone(&left_out),
     };
     start_thread("journal", move || {
-        write_lines(&receiver, &waiting, &left_out);
+        write_lines(&receiver, &left_out);
     })?;
     // It fails only where a logger is set already, which then has the lines.
     if log::set_boxed_logger(Box::new(journal)).is_ok() {
@@ -71,8 +69,6 @@ enum Entry {
 struct Journal {
     on_terminal: bool,
     sender: Sender<Entry>,
-    /// How many lines are in the queue.
-    waiting: Arc<AtomicUsize>,
     left_out: Arc<AtomicU64>,
 }
 
@@ -86,12 +82,10 @@ impl Log for Journal {
             return;
         }
         // What is told of sessions leaves room for what others have to tell.
-        let is_full = record.target() == SESSIONS && self.waiting.load(Relaxed) >= QUEUE / 2;
+        let is_full = record.target() == SESSIONS && self.sender.waiting() >= QUEUE / 2;
         let level = prefix(record.level(), self.on_terminal);
         let line = || Entry::Line(format!("{level}{}\n", record.args()));
-        self.waiting.fetch_add(1, Relaxed);
         if is_full || self.sender.send(line()).is_err() {
-            self.waiting.fetch_sub(1, Relaxed);
             self.left_out.fetch_add(1, Relaxed);
         }
     }
@@ -125,14 +119,11 @@ fn prefix(level: Level, on_terminal: bool) -> &'static str {
 
 /// Writes lines until the program ends. Where standard error is closed there
 /// is nobody to tell.
-fn write_lines(receiver: &Receiver<Entry>, waiting: &AtomicUsize, left_out: &AtomicU64) {
+fn write_lines(receiver: &Receiver<Entry>, left_out: &AtomicU64) {
     let on_terminal = io::stderr().is_terminal();
     while let Some(entry) = receiver.receive() {
         match entry {
-            Entry::Line(line) => {
-                waiting.fetch_sub(1, Relaxed);
-                _ = io::stderr().write_all(line.as_bytes());
-            }
+            Entry::Line(line) => _ = io::stderr().write_all(line.as_bytes()),
             Entry::Flush(sender) => _ = sender.send(()),
         }
         let count = left_out.swap(0, Relaxed);

@@ -76,6 +76,11 @@ impl<T> Sender<T> {
         }
         Ok(())
     }
+
+    /// How many values wait to be received.
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.shared.state).waiting.len()
+    }
 }
 
 impl<T> Clone for Sender<T> {
@@ -172,6 +177,7 @@ mod tests {
         assert_eq!(sender.send(1), Ok(()));
         assert_eq!(sender.clone().send(2), Ok(()));
         assert_eq!(sender.send(3), Err(3));
+        assert_eq!(sender.waiting(), 2);
         assert_eq!(receiver.take(), Some(1));
         assert_eq!(sender.send(4), Ok(()));
         drop(sender);
