@@ -215,8 +215,11 @@ fn a_real_server_takes_the_clients_address_out_of_the_header() {
     assert!(output.status.success(), "{output:?}");
     let printed = String::from_utf8(output.stdout).unwrap();
     let seen = printed.lines().next().unwrap().to_owned();
-    let sessions = daemon.get("/v1/sessions?state=closed").elements("/data");
-    let session = until("the session", || sessions.last());
+    daemon.client_sessions_until(0);
+    let closed = daemon.get("/v1/sessions?state=closed").elements("/data");
+    let [session] = closed.as_slice() else {
+        panic!("one session has ended, not {}", closed.len());
+    };
     let port = session.integer("/attributes/port");
     assert_eq!(seen, format!("127.0.0.1:{port}"));
     // The probes have not put it off.
