@@ -88,8 +88,11 @@ fn numbers_follow_clients_as_they_come_speak_and_go() {
     ] {
         assert_eq!(there.number(sample), value, "{sample}");
     }
-    drop((one, at_server));
-    drop(other);
+    for (client, mut at_server) in [(one, at_server), other] {
+        drop(client);
+        // Were both ends gone by the time the program looks, either could be the first.
+        assert_eq!(at_server.read(&mut [0]).unwrap(), 0);
+    }
     until_number(
         &daemon,
         "sessiond_sessions_closed_total{service=\"service\",reason=\"client_closed\"}",
