@@ -9,7 +9,7 @@ use super::support::daemon::one_service;
 use super::support::http::connect;
 use super::support::mariadb::{MariaDb, client, query};
 use super::support::server::tcp_socket;
-use super::support::{Daemon, Directory, Server, until};
+use super::support::{Daemon, Directory, Server};
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 3306\r\n";
 
