@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::journal::SESSIONS;
-use crate::jsonapi::{Emit, Layout, Writer};
+use crate::jsonapi::{Emit, Layout, Writer, key};
 use crate::registry::{Attachment, Client, Event, Events, Happening};
 use crate::time::rfc3339;
 
@@ -26,29 +26,29 @@ pub fn line(event: &Event<'_>) -> String {
         Happening::Close => "close",
     };
     let mut out = begin(word, event.time);
-    out.member("id", &session.id().to_string());
-    out.member("service", session.service().name());
-    out.member("listener", session.listener().name());
+    out.member(key!("id"), &session.id().to_string());
+    out.member(key!("service"), session.service().name());
+    out.member(key!("listener"), session.listener().name());
     if let Some(client) = session.client() {
-        if let Some(remote) = client.remote() {
-            out.member("remote", &remote.ip().to_string());
-            out.member_number("port", remote.port().into());
+        if let Some(remote) = client.told().remote {
+            out.member(key!("remote"), &remote.ip().to_string());
+            out.member_number(key!("port"), remote.port().into());
         }
         match event.happening {
             Happening::Open => {}
             Happening::Login => write_login(&mut out, client),
             Happening::Close => {
                 write_login(&mut out, client);
-                out.member_number("bytes_from_client", client.traffic().from_clients());
-                out.member_number("bytes_to_client", client.traffic().to_clients());
-                out.key("duration");
+                out.member_number(key!("bytes_from_client"), client.traffic().from_clients());
+                out.member_number(key!("bytes_to_client"), client.traffic().to_clients());
+                out.key(key!("duration"));
                 // Its clocks stand still.
                 out.tenths(tenths(client.alive(Instant::now())));
             }
         }
     }
     if let Some(ending) = session.ending() {
-        out.member("reason", ending.reason.as_str());
+        out.member(key!("reason"), ending.reason.as_str());
     }
     end(out)
 }
@@ -57,7 +57,7 @@ pub fn line(event: &Event<'_>) -> String {
 pub fn notice(word: &str, detail: Option<&str>) -> String {
     let mut out = begin(word, SystemTime::now());
     if let Some(detail) = detail {
-        out.member("detail", detail);
+        out.member(key!("detail"), detail);
     }
     end(out)
 }
@@ -65,23 +65,24 @@ pub fn notice(word: &str, detail: Option<&str>) -> String {
 fn begin(word: &str, time: SystemTime) -> Writer {
     let mut out = Writer::new(Layout::Compact);
     out.begin_object();
-    out.member("time", &rfc3339(time));
-    out.member("event", word);
+    out.member(key!("time"), &rfc3339(time));
+    out.member(key!("event"), word);
     out
 }
 
 fn end(mut out: Writer) -> String {
     out.end_object();
-    out.finish()
+    out.finish_text()
 }
 
 /// Who has logged in, and where the client is connected to, as far as that is known.
 fn write_login(out: &mut Writer, client: &Client) {
-    if let Some(login) = client.login() {
-        out.member("user", &login.user);
+    let told = client.told();
+    if let Some(login) = told.login {
+        out.member(key!("user"), &login.user);
     }
-    if let Some(connection) = client.connections().last() {
-        out.member("server", connection.server.name());
+    if let Some(connection) = told.connections.last() {
+        out.member(key!("server"), connection.server.name());
     }
 }
 

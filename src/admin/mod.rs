@@ -338,7 +338,7 @@ fn send(
         client.close_after_answer();
     }
     let (place, status, endless) = (reply.take_place(), reply.status(), reply.is_endless());
-    let (mut head, body) = reply.into_parts(SystemTime::now(), client.keeps_alive(), framing);
+    let (head, body) = reply.into_parts(SystemTime::now(), client.keeps_alive(), framing);
     let now = Instant::now();
     if endless {
         client.stop_clock();
@@ -367,15 +367,16 @@ fn send(
             }
         }
         body => {
+            let mut bytes = head.into_bytes();
             if let Body::Whole(document) = body
                 && method != Method::Head
             {
-                head.push_str(&document);
+                bytes.extend(document);
             }
             // The place is free before the client knows, who may ask again at once.
             drop(own_place);
             client.count_answer(method, status, now);
-            client.answer(head.into_bytes(), now);
+            client.answer(bytes, now);
         }
     }
 }
@@ -425,7 +426,7 @@ mod tests {
         let address = admin.address();
         let answer = |_: &Access, asked: &Asked<'_>| match asked.request.url() {
             "/panic" => panic!("as the test wants it"),
-            _ => Reply::document("{}\n".to_owned()),
+            _ => Reply::document(b"{}\n".to_vec()),
         };
         let running = admin.start_with(
             answer,

@@ -39,9 +39,9 @@ pub(super) enum Body {
     /// Nothing: a 204 has none.
     Empty,
     /// The whole document.
-    Whole(String),
+    Whole(Vec<u8>),
     /// The beginning of a document, and what makes the rest.
-    Begun(String, Pieces),
+    Begun(Vec<u8>, Pieces),
     /// All that there is to tell is not known yet.
     Deferred(Work),
 }
@@ -56,9 +56,9 @@ pub(super) type Pieces = Box<dyn FnMut() -> Piece + Send>;
 /// A part of a document.
 pub(super) enum Piece {
     /// At least [`PIECE`] long.
-    More(String),
+    More(Vec<u8>),
     /// The end of the document.
-    Last(String),
+    Last(Vec<u8>),
 }
 
 /// How the end of a body is shown.
@@ -86,7 +86,7 @@ impl Reply {
     }
 
     /// 200 with a document.
-    pub(super) fn document(document: String) -> Self {
+    pub(super) fn document(document: Vec<u8>) -> Self {
         Self::new((200, "OK"), Body::Whole(document))
     }
 
@@ -94,7 +94,7 @@ impl Reply {
     pub(super) fn fixed(text: String, fields: Vec<(&'static str, &'static str)>) -> Self {
         Self {
             fields,
-            ..Self::document(text)
+            ..Self::document(text.into_bytes())
         }
     }
 
@@ -109,7 +109,7 @@ impl Reply {
 
     /// 200 with a document whose beginning takes long already.
     pub(super) fn later(pieces: Pieces) -> Self {
-        Self::new((200, "OK"), Body::Begun(String::new(), pieces))
+        Self::new((200, "OK"), Body::Begun(Vec::new(), pieces))
     }
 
     /// An answer that has to wait for something, on a thread for that.
@@ -285,11 +285,12 @@ impl Reply {
 
     /// An answer that is not long, as it goes to the client.
     pub(super) fn into_bytes(self, now: SystemTime, keep_alive: bool) -> Vec<u8> {
-        let (mut head, body) = self.into_parts(now, keep_alive, Framing::Close);
+        let (head, body) = self.into_parts(now, keep_alive, Framing::Close);
+        let mut bytes = head.into_bytes();
         if let Body::Whole(document) = body {
-            head.push_str(&document);
+            bytes.extend(document);
         }
-        head.into_bytes()
+        bytes
     }
 
     /// Its status code.
@@ -320,8 +321,8 @@ mod tests {
     fn a_short_document_has_a_length_and_a_long_one_has_chunks_or_the_end_of_the_connection() {
         let head =
             |reply: Reply, framing| reply.into_parts(SystemTime::UNIX_EPOCH, true, framing).0;
-        let short = || Reply::pieces(Box::new(|| Piece::Last("{}\n".to_owned())));
-        let long = || Reply::pieces(Box::new(|| Piece::More("{".to_owned())));
+        let short = || Reply::pieces(Box::new(|| Piece::Last(b"{}\n".to_vec())));
+        let long = || Reply::pieces(Box::new(|| Piece::More(b"{".to_vec())));
         for framing in [Framing::Chunks, Framing::Close] {
             assert!(head(short(), framing).contains("\r\nContent-Length: 3\r\n"));
             assert!(!short().needs_close(framing));

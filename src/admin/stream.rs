@@ -1,7 +1,7 @@
 //! Long answers, each sent by a thread of its own, so that the loop never
 //! waits for a reader; and the threads of answers that wait for something.
 
-use std::fmt::Write;
+use std::io::Write;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
@@ -115,7 +115,7 @@ pub(super) fn stand_back() {
 /// A long answer, from its head on.
 pub(super) struct Stream {
     pub(super) head: String,
-    pub(super) begin: String,
+    pub(super) begin: Vec<u8>,
     pub(super) rest: Pieces,
     pub(super) framing: Framing,
 }
@@ -137,12 +137,12 @@ impl Stream {
 
     /// Sends it on this thread.
     pub(super) fn send(mut self, mut ending: Ending) {
-        let mut bytes = std::mem::take(&mut self.head);
+        let mut bytes = std::mem::take(&mut self.head).into_bytes();
         let begin = std::mem::take(&mut self.begin);
         self.frame(&mut bytes, &begin);
         loop {
             // An end that comes early shows that something is missing: the client is cut off.
-            if ending.client.stream(bytes.as_bytes()).is_err() {
+            if ending.client.stream(&bytes).is_err() {
                 return;
             }
             bytes.clear();
@@ -154,27 +154,29 @@ impl Stream {
                 Piece::Last(piece) => {
                     self.frame(&mut bytes, &piece);
                     if self.framing == Framing::Chunks {
-                        bytes.push_str("0\r\n\r\n");
+                        bytes.extend_from_slice(b"0\r\n\r\n");
                     }
                     break;
                 }
             }
         }
-        ending.whole = ending.client.stream(bytes.as_bytes()).is_ok();
+        ending.whole = ending.client.stream(&bytes).is_ok();
     }
 
     /// Adds a piece as a chunk, or as it is.
-    fn frame(&self, bytes: &mut String, piece: &str) {
+    fn frame(&self, bytes: &mut Vec<u8>, piece: &[u8]) {
         // A chunk without anything in it would be the end.
         if piece.is_empty() {
             return;
         }
         match self.framing {
             Framing::Chunks => {
-                // Writing to a string cannot fail.
-                let _ = write!(bytes, "{:x}\r\n{piece}\r\n", piece.len());
+                // Writing to a vector cannot fail.
+                let _ = write!(bytes, "{:x}\r\n", piece.len());
+                bytes.extend_from_slice(piece);
+                bytes.extend_from_slice(b"\r\n");
             }
-            Framing::Close => bytes.push_str(piece),
+            Framing::Close => bytes.extend_from_slice(piece),
         }
     }
 }

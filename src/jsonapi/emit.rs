@@ -1,7 +1,9 @@
 //! What a resource is written to: text, or a tree for the parameters to look into.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
+use super::key::Key;
 use super::value::Value;
 
 /// Takes a JSON value, call by call, in order.
@@ -15,7 +17,7 @@ pub trait Emit {
     /// Closes the array opened last.
     fn end_array(&mut self);
     /// A member's name, as the program has it; its value comes next.
-    fn key(&mut self, name: &'static str);
+    fn key(&mut self, key: &'static Key);
     /// A member's name, whatever is in it.
     fn key_of(&mut self, name: &str);
     /// A string that is put together from parts in which nothing needs an escape
@@ -24,6 +26,10 @@ pub trait Emit {
     fn plain(&mut self, parts: &[&str]);
     /// A string that is put together from parts.
     fn string_of(&mut self, parts: &[&str]);
+    /// An address, as text.
+    fn address(&mut self, address: IpAddr) {
+        self.plain(&[&address.to_string()]);
+    }
     /// A whole number.
     fn number(&mut self, value: u64);
     /// A number of tenths, as `1.5`, or `1` where it is whole.
@@ -31,26 +37,41 @@ pub trait Emit {
     /// A boolean.
     fn boolean(&mut self, value: bool);
 
+    /// Members that depend on a text alone. Where the same were written for the
+    /// same text before, they may be copied; so there is one such place in a row.
+    fn repeat(&mut self, _of: &str, write: impl FnOnce(&mut Self))
+    where
+        Self: Sized,
+    {
+        write(self);
+    }
+
     /// A string.
     fn string(&mut self, value: &str) {
         self.string_of(&[value]);
     }
 
     /// A member whose value is a string.
-    fn member(&mut self, name: &'static str, value: &str) {
-        self.key(name);
+    fn member(&mut self, key: &'static Key, value: &str) {
+        self.key(key);
         self.string(value);
     }
 
     /// A member whose value is a string in which nothing needs an escape.
-    fn member_plain(&mut self, name: &'static str, value: &str) {
-        self.key(name);
+    fn member_plain(&mut self, key: &'static Key, value: &str) {
+        self.key(key);
         self.plain(&[value]);
     }
 
+    /// A member whose value is an address.
+    fn member_address(&mut self, key: &'static Key, address: IpAddr) {
+        self.key(key);
+        self.address(address);
+    }
+
     /// A member whose value is a whole number.
-    fn member_number(&mut self, name: &'static str, value: u64) {
-        self.key(name);
+    fn member_number(&mut self, key: &'static Key, value: u64) {
+        self.key(key);
         self.number(value);
     }
 }
@@ -121,8 +142,8 @@ impl Emit for Tree {
         self.end();
     }
 
-    fn key(&mut self, name: &'static str) {
-        self.key = Some(Cow::Borrowed(name));
+    fn key(&mut self, key: &'static Key) {
+        self.key = Some(Cow::Borrowed(key.name()));
     }
 
     fn key_of(&mut self, name: &str) {
@@ -160,14 +181,15 @@ impl Emit for Tree {
 
 #[cfg(test)]
 mod tests {
+    use super::super::key::key;
     use super::super::writer::{Layout, Writer};
     use super::*;
 
     fn sample(out: &mut impl Emit) {
         out.begin_object();
-        out.member("string", "a\"b");
-        out.member_number("number", u64::MAX);
-        out.key("nested");
+        out.member(key!("string"), "a\"b");
+        out.member_number(key!("number"), u64::MAX);
+        out.key(key!("nested"));
         out.begin_array();
         out.tenths(15);
         out.tenths(20);
@@ -187,7 +209,7 @@ mod tests {
             sample(&mut direct);
             let mut from_tree = Writer::new(layout);
             Tree::of(sample).emit(&mut from_tree);
-            assert_eq!(from_tree.finish(), direct.finish());
+            assert_eq!(from_tree.finish_text(), direct.finish_text());
         }
     }
 }

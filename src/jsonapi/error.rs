@@ -1,6 +1,7 @@
 //! Error documents (jsonapi.org/format/1.1, section "Errors").
 
 use super::emit::Emit;
+use super::key::key;
 use super::writer::{Layout, Writer};
 
 /// What one answer says went wrong.
@@ -19,19 +20,19 @@ pub struct ErrorObject<'a> {
 impl ErrorObject<'_> {
     /// The whole document.
     #[must_use]
-    pub fn document(&self, layout: Layout) -> String {
+    pub fn document(&self, layout: Layout) -> Vec<u8> {
         let mut writer = Writer::new(layout);
         writer.begin_object();
-        writer.key("errors");
+        writer.key(key!("errors"));
         writer.begin_array();
         writer.begin_object();
-        writer.member("status", &self.status.to_string());
-        writer.member("title", self.title);
-        writer.member("detail", self.detail);
+        writer.member(key!("status"), &self.status.to_string());
+        writer.member(key!("title"), self.title);
+        writer.member(key!("detail"), self.detail);
         if let Some(parameter) = self.parameter {
-            writer.key("source");
+            writer.key(key!("source"));
             writer.begin_object();
-            writer.member("parameter", parameter);
+            writer.member(key!("parameter"), parameter);
             writer.end_object();
         }
         writer.end_object();
@@ -54,12 +55,12 @@ mod tests {
             parameter: None,
         };
         let plain = "{\"errors\":[{\"status\":\"404\",\"title\":\"Not Found\",\"detail\":\"999 is not a session\"}]}\n";
-        assert_eq!(error.document(Layout::Compact), plain);
+        assert_eq!(error.document(Layout::Compact), plain.as_bytes());
         error.parameter = Some("page[size]");
         assert!(
             error
                 .document(Layout::Compact)
-                .ends_with(",\"source\":{\"parameter\":\"page[size]\"}}]}\n")
+                .ends_with(b",\"source\":{\"parameter\":\"page[size]\"}}]}\n")
         );
     }
 }

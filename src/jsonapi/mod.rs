@@ -8,6 +8,7 @@
 mod emit;
 mod error;
 mod filter;
+mod key;
 mod link;
 mod path;
 mod query;
@@ -18,6 +19,8 @@ mod writer;
 pub use emit::{Emit, Tree};
 pub use error::ErrorObject;
 pub use filter::Filter;
+pub use key::Key;
+pub(crate) use key::key;
 pub use link::{Links, decode_percent, encode_percent};
 pub use path::Path;
 pub use query::{Accepts, Lifetime, Page, ParameterFault, Query, Setting, SortKey};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::emit::{Emit, Tree};
+use super::key::{Key, key};
 use super::link::Links;
 use super::path::Path;
 use super::query::{Page, Query, SortKey};
@@ -77,19 +78,19 @@ pub fn write_object<E: Emit + ?Sized>(
     attributes: impl FnOnce(&mut E),
 ) {
     out.begin_object();
-    out.member("id", id);
-    out.member_plain("type", collection.of);
-    out.key("relationships");
+    out.member(key!("id"), id);
+    out.member_plain(key!("type"), collection.of);
+    out.key(key!("relationships"));
     out.begin_object();
     relationships(out);
     out.end_object();
-    out.key("attributes");
+    out.key(key!("attributes"));
     out.begin_object();
     attributes(out);
     out.end_object();
-    out.key("links");
+    out.key(key!("links"));
     out.begin_object();
-    out.key("self");
+    out.key(key!("self"));
     view.links.write_resource(out, collection.path, id);
     out.end_object();
     out.end_object();
@@ -97,16 +98,16 @@ pub fn write_object<E: Emit + ?Sized>(
 
 /// The document of one resource.
 #[must_use]
-pub fn document<R: Resource>(resource: &R, id: &str, query: &Query, view: &View) -> String {
+pub fn document<R: Resource>(resource: &R, id: &str, query: &Query, view: &View) -> Vec<u8> {
     let mut writer = Writer::new(query.layout);
     writer.begin_object();
-    writer.key("links");
+    writer.key(key!("links"));
     writer.begin_object();
-    writer.key("self");
+    writer.key(key!("self"));
     let collection = resource.collection();
     view.links.write_resource(&mut writer, collection.path, id);
     writer.end_object();
-    writer.key("data");
+    writer.key(key!("data"));
     write_row(&mut writer, resource, query, view);
     writer.end_object();
     writer.finish()
@@ -189,29 +190,29 @@ pub fn begin_collection(
     view: &View,
 ) {
     writer.begin_object();
-    writer.key("links");
+    writer.key(key!("links"));
     writer.begin_object();
-    let mut write_link = |name: &'static str, parameters: &str| {
-        writer.key(name);
+    let mut write_link = |key: &'static Key, parameters: &str| {
+        writer.key(key);
         view.links.write_query(writer, collection.path, parameters);
     };
     match query.page {
-        None => write_link("self", ""),
+        None => write_link(key!("self"), ""),
         Some(Page { size, number }) => {
             let last = total.saturating_sub(1) / size;
-            write_link("self", &query.with_page(size, number));
-            write_link("first", &query.with_page(size, 0));
-            write_link("last", &query.with_page(size, last));
+            write_link(key!("self"), &query.with_page(size, number));
+            write_link(key!("first"), &query.with_page(size, 0));
+            write_link(key!("last"), &query.with_page(size, last));
             if number > 0 {
-                write_link("prev", &query.with_page(size, last.min(number - 1)));
+                write_link(key!("prev"), &query.with_page(size, last.min(number - 1)));
             }
             if number < last {
-                write_link("next", &query.with_page(size, number + 1));
+                write_link(key!("next"), &query.with_page(size, number + 1));
             }
         }
     }
     writer.end_object();
-    writer.key("data");
+    writer.key(key!("data"));
     writer.begin_array();
 }
 
@@ -219,9 +220,9 @@ pub fn begin_collection(
 pub fn end_collection(writer: &mut Writer, query: &Query, total: usize) {
     writer.end_array();
     if query.page.is_some() {
-        writer.key("meta");
+        writer.key(key!("meta"));
         writer.begin_object();
-        writer.member_number("total", total as u64);
+        writer.member_number(key!("total"), total as u64);
         writer.end_object();
     }
     writer.end_object();

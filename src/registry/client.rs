@@ -16,8 +16,6 @@ use crate::lock::lock;
 /// The client of a session, and what passes between it and the servers.
 #[derive(Debug)]
 pub struct Client {
-    /// The other end of its connection.
-    peer: Option<SocketAddr>,
     opened: Instant,
     closed: Moment,
     /// When the client ended its stream.
@@ -29,7 +27,6 @@ pub struct Client {
     heard: AtomicBool,
     activity: Activity,
     data_plane_memory: AtomicUsize,
-    connections: Mutex<Vec<BackendConnection>>,
     told: Mutex<Told>,
 }
 
@@ -60,13 +57,18 @@ impl Moment {
     }
 }
 
-/// What has been told of a client, by itself or on its behalf.
-#[derive(Debug, Default)]
-struct Told {
-    /// The real address, where the PROXY protocol carried it.
-    source: Option<Box<SocketAddr>>,
-    login: Option<Arc<Login>>,
-    encryption: Option<Encryption>,
+/// What is known of a client and its connections, as of one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// The client's address, the real one where the PROXY protocol carried it;
+    /// a client on a unix socket has none.
+    pub remote: Option<SocketAddr>,
+    /// Who has logged in, once that has been seen.
+    pub login: Option<Arc<Login>>,
+    /// Whether what passes is encrypted, once that has been seen.
+    pub encryption: Option<Encryption>,
+    /// The connections to servers that it has; or had, when it was closed.
+    pub connections: Arc<[BackendConnection]>,
 }
 
 /// Who has logged in.
@@ -120,7 +122,6 @@ impl Encryption {
 impl Client {
     pub(super) fn new(peer: Option<SocketAddr>, now: Instant) -> Self {
         Self {
-            peer,
             opened: now,
             closed: Moment::default(),
             left: Moment::default(),
@@ -129,28 +130,17 @@ impl Client {
             heard: AtomicBool::new(false),
             activity: Activity::default(),
             data_plane_memory: AtomicUsize::new(0),
-            connections: Mutex::default(),
-            told: Mutex::default(),
+            told: Mutex::new(Told {
+                remote: peer,
+                ..Told::default()
+            }),
         }
     }
 
-    /// The client's address, the real one where the PROXY protocol carried it;
-    /// a client on a unix socket has none.
+    /// What is known of it by now.
     #[must_use]
-    pub fn remote(&self) -> Option<SocketAddr> {
-        lock(&self.told).source.as_deref().copied().or(self.peer)
-    }
-
-    /// Who has logged in, once that has been seen.
-    #[must_use]
-    pub fn login(&self) -> Option<Arc<Login>> {
-        lock(&self.told).login.clone()
-    }
-
-    /// Whether what passes is encrypted, once that has been seen.
-    #[must_use]
-    pub fn encryption(&self) -> Option<Encryption> {
-        lock(&self.told).encryption
+    pub fn told(&self) -> Told {
+        lock(&self.told).clone()
     }
 
     /// How long the client stayed, which may be shorter than its session.
@@ -174,7 +164,7 @@ impl Client {
     }
 
     pub(super) fn set_source(&self, source: SocketAddr) {
-        lock(&self.told).source = Some(Box::new(source));
+        lock(&self.told).remote = Some(source);
     }
 
     pub(super) fn set_login(&self, login: Option<Login>) {
@@ -199,17 +189,17 @@ impl Client {
     }
 
     /// How long ago the last byte passed, or the client connected if none did.
-    /// For a closed session, at its end.
+    /// For a session that has been [alive](Self::alive) that long.
     #[must_use]
-    pub fn idle(&self, now: Instant) -> Duration {
-        self.alive(now)
-            .saturating_sub(Duration::from_millis(self.last_io.load(Relaxed)))
+    pub fn idle(&self, alive: Duration) -> Duration {
+        alive.saturating_sub(Duration::from_millis(self.last_io.load(Relaxed)))
     }
 
-    /// How many reads and writes there were in the last 30 seconds.
+    /// How many reads and writes there were in the last 30 seconds of a session
+    /// that has been [alive](Self::alive) that long.
     #[must_use]
-    pub fn activity(&self, now: Instant) -> u64 {
-        self.activity.sum(self.alive(now).as_secs())
+    pub fn activity(&self, alive: Duration) -> u64 {
+        self.activity.sum(alive.as_secs())
     }
 
     pub(super) fn count_activity(&self, operations: u16, now: Instant) {
@@ -227,33 +217,29 @@ impl Client {
 
     /// Bytes that the session holds in this process, buffers of the data plane included.
     #[must_use]
-    pub fn memory(&self) -> usize {
+    pub fn memory(&self, told: &Told) -> usize {
         // Two counters stand before what an `Arc` holds, and the table keeps an id and a pointer.
         let counters = 2 * size_of::<usize>();
         let shared = size_of::<Session>() + counters + size_of::<(SessionId, Arc<Session>)>();
-        let connections = lock(&self.connections).capacity() * size_of::<BackendConnection>();
-        let told = lock(&self.told);
-        let source = told.source.as_ref().map_or(0, |_| size_of::<SocketAddr>());
+        // Without any, there is nothing behind the pointer that is this session's.
+        let connections = match size_of_val(&*told.connections) {
+            0 => 0,
+            bytes => counters + bytes,
+        };
         let login = told.login.as_ref();
         let login = login.map_or(0, |login| counters + login.memory());
-        shared + connections + source + login + self.data_plane_memory.load(Relaxed)
-    }
-
-    /// The connections to servers that it has; or had, when it was closed.
-    #[must_use]
-    pub fn connections(&self) -> Vec<BackendConnection> {
-        lock(&self.connections).clone()
+        shared + connections + login + self.data_plane_memory.load(Relaxed)
     }
 
     pub(super) fn add_connection(&self, connection: BackendConnection) {
-        let mut connections = lock(&self.connections);
-        connections.reserve_exact(1);
-        connections.push(connection);
+        let mut told = lock(&self.told);
+        let before = told.connections.iter().cloned();
+        told.connections = before.chain([connection]).collect();
     }
 
     /// Numbers the latest connection.
     pub(super) fn set_connection_id(&self, id: u64) {
-        if let Some(connection) = lock(&self.connections).last_mut() {
+        if let Some(connection) = Arc::make_mut(&mut lock(&self.told).connections).last_mut() {
             connection.connection_id = Some(id);
         }
     }

@@ -12,7 +12,9 @@ use crate::admin::access::Who;
 use crate::admin::refusal::Refusal;
 use crate::admin::reply::Reply;
 use crate::admin::route::Deed;
-use crate::jsonapi::{Accepts, Emit, Links, ParameterFault, Query, Setting, View, Writer, select};
+use crate::jsonapi::{
+    Accepts, Emit, Links, ParameterFault, Query, Setting, View, Writer, key, select,
+};
 use crate::registry::{
     ClientsOf, Command, Condition, Listener, Registry, Server, Service, Session, SessionId,
     Unfollowed,
@@ -247,17 +249,17 @@ fn kill_selected(
     };
     let mut writer = Writer::new(query.layout);
     writer.begin_object();
-    writer.key("links");
+    writer.key(key!("links"));
     writer.begin_object();
-    writer.key("self");
+    writer.key(key!("self"));
     view.links.write_path(&mut writer, "/v1/sessions/");
     writer.end_object();
-    writer.key("meta");
+    writer.key(key!("meta"));
     writer.begin_object();
-    writer.member_number("killed", killed.len() as u64);
-    writer.key("dry_run");
+    writer.member_number(key!("killed"), killed.len() as u64);
+    writer.key(key!("dry_run"));
     writer.boolean(query.dry_run);
-    writer.key("ids");
+    writer.key(key!("ids"));
     writer.begin_array();
     for id in &killed {
         writer.string(&id.to_string());

@@ -87,10 +87,10 @@ impl Followers {
         let pieces = Box::new(move || {
             if Instant::now() >= heartbeat {
                 heartbeat += HEARTBEAT;
-                return Piece::More(notice("heartbeat", None));
+                return Piece::More(notice("heartbeat", None).into_bytes());
             }
             let piece = following.follower.next(heartbeat);
-            piece.unwrap_or_else(|| Piece::More(String::new()))
+            piece.unwrap_or_else(|| Piece::More(Vec::new()))
         });
         Some((pieces, place))
     }
@@ -142,11 +142,11 @@ impl Follower {
         if queue.lines.is_empty() && queue.overflowed {
             let detail = format!("{QUEUE} events waited to be read; what came after is left out");
             text.push_str(&notice("dropped", Some(&detail)));
-            return Some(Piece::Last(text));
+            return Some(Piece::Last(text.into_bytes()));
         }
         if queue.lines.is_empty() && queue.ended {
-            return Some(Piece::Last(text));
+            return Some(Piece::Last(text.into_bytes()));
         }
-        (!text.is_empty()).then_some(Piece::More(text))
+        (!text.is_empty()).then_some(Piece::More(text.into_bytes()))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::relationship;
 use crate::config::Endpoint;
-use crate::jsonapi::{Collection, Emit, View, write_object};
+use crate::jsonapi::{Collection, Emit, View, key, write_object};
 use crate::registry::Listener;
 
 /// All listeners.
@@ -30,16 +30,16 @@ pub(super) fn emit(listener: &Listener, out: &mut dyn Emit, view: &View) {
         } else {
             "Running"
         };
-        out.member("state", state);
-        out.key("parameters");
+        out.member(key!("state"), state);
+        out.key(key!("parameters"));
         out.begin_object();
-        out.member("service", listener.service().name());
-        out.member("protocol", listener.parameters.protocol.as_str());
+        out.member(key!("service"), listener.service().name());
+        out.member(key!("protocol"), listener.parameters.protocol.as_str());
         write_place(out, listener);
         let networks = listener.parameters.proxy_protocol_networks.iter();
         let networks: Vec<String> = networks.map(ToString::to_string).collect();
         if !networks.is_empty() {
-            out.member("proxy_protocol_networks", &networks.join(","));
+            out.member(key!("proxy_protocol_networks"), &networks.join(","));
         }
         out.end_object();
     };
@@ -53,11 +53,14 @@ fn write_place(out: &mut dyn Emit, listener: &Listener) {
             let chosen = listener.address();
             let address = chosen.map(|chosen| chosen.ip()).or(*address);
             out.member(
-                "address",
+                key!("address"),
                 &address.map_or_else(|| "::".to_owned(), |address| address.to_string()),
             );
-            out.member_number("port", chosen.map_or(*port, |chosen| chosen.port()).into());
+            out.member_number(
+                key!("port"),
+                chosen.map_or(*port, |chosen| chosen.port()).into(),
+            );
         }
-        Endpoint::Unix(path) => out.member("socket", &path.display().to_string()),
+        Endpoint::Unix(path) => out.member(key!("socket"), &path.display().to_string()),
     }
 }

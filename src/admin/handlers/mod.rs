@@ -46,7 +46,7 @@ use crate::jsonapi::{
     Accepts, Collection, Lifetime, Query, Resource, Selection, View, Writer, begin_collection,
     document, end_collection, push_decimal, select, write_row,
 };
-use crate::registry::{Change, Client, Registry, Session, SessionId};
+use crate::registry::{Change, Registry, Session, SessionId};
 
 /// More rows than that are not filtered or sorted on the thread that answers
 /// everybody: it takes longer than a millisecond.
@@ -189,7 +189,7 @@ impl Context {
         match found {
             Found::Root(role) => Reply::document(root::document(self, role, &query, &view)),
             Found::Page(part) => page::reply(part),
-            Found::OpenApi => Reply::document(openapi::document(&query)),
+            Found::OpenApi => Reply::document(openapi::document(&query).into_bytes()),
             Found::Metrics => Reply::pieces(Box::new(metrics::pieces(self, media_type))),
             Found::Events => self.events(&query),
             Found::Sessions => self.sessions(query, view),
@@ -380,13 +380,13 @@ impl Found {
         }
     }
 
-    fn relationship(&self, name: &'static str, query: &Query, view: &View) -> String {
+    fn relationship(&self, name: &'static str, query: &Query, view: &View) -> Vec<u8> {
         match self {
             Self::Session(session) => {
                 relationship::document(session, &session.id().to_string(), name, query, view)
             }
             Self::Configured(row) => relationship::document(row, row.name(), name, query, view),
-            _ => String::new(),
+            _ => Vec::new(),
         }
     }
 }
@@ -424,7 +424,7 @@ fn pieces<R: Resource>(
             stage = Stage::Selected(rows.into_iter(), total);
         }
         let Stage::Selected(rows, total) = &mut stage else {
-            return Piece::Last(String::new());
+            return Piece::Last(Vec::new());
         };
         for row in rows {
             write_row(&mut writer, &row, &query, &view);
@@ -439,7 +439,7 @@ fn pieces<R: Resource>(
 
 /// The addresses of the clients of sessions, each once.
 fn addresses(sessions: &[Arc<Session>]) -> HashSet<IpAddr> {
-    let remote = |session: &Arc<Session>| Some(session.client().and_then(Client::remote)?.ip());
+    let remote = |session: &Arc<Session>| Some(session.client()?.told().remote?.ip());
     sessions.iter().filter_map(remote).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Relationships: inside a resource, and on their own.
 
-use crate::jsonapi::{Collection, Emit, Query, Resource, Tree, Value, View, Writer};
+use crate::jsonapi::{Collection, Emit, Query, Resource, Tree, Value, View, Writer, key};
 
 /// Writes a relationship of a resource, with a link to itself and to all that
 /// it could lead to.
@@ -12,9 +12,9 @@ pub(super) fn write<'a>(
     to: impl IntoIterator<Item = &'a str>,
     view: &View,
 ) {
-    out.key(name);
+    out.key_of(name);
     out.begin_object();
-    out.key("links");
+    out.key(key!("links"));
     out.begin_object();
     write_links(out, collection, id, name, view);
     out.end_object();
@@ -28,12 +28,12 @@ pub(super) fn write_data<'a>(
     name: &'static str,
     to: impl IntoIterator<Item = &'a str>,
 ) {
-    out.key("data");
+    out.key(key!("data"));
     out.begin_array();
     for id in to {
         out.begin_object();
-        out.member_plain("id", id);
-        out.member_plain("type", name);
+        out.member_plain(key!("id"), id);
+        out.member_plain(key!("type"), name);
         out.end_object();
     }
     out.end_array();
@@ -46,10 +46,10 @@ fn write_links(
     name: &'static str,
     view: &View,
 ) {
-    out.key("self");
+    out.key(key!("self"));
     view.links
         .write_below(out, collection.path, id, &format!("/relationships/{name}"));
-    out.key("related");
+    out.key(key!("related"));
     view.links.write_path(out, &format!("/v1/{name}/"));
 }
 
@@ -60,18 +60,18 @@ pub(super) fn document<R: Resource>(
     name: &'static str,
     query: &Query,
     view: &View,
-) -> String {
+) -> Vec<u8> {
     let tree = Tree::of(|tree| resource.emit(tree, view));
     let relationship = tree
         .member("relationships")
         .and_then(|relationships| relationships.member(name));
     let mut writer = Writer::new(query.layout);
     writer.begin_object();
-    writer.key("links");
+    writer.key(key!("links"));
     writer.begin_object();
     write_links(&mut writer, resource.collection(), id, name, view);
     writer.end_object();
-    writer.key("data");
+    writer.key(key!("data"));
     relationship
         .and_then(|relationship| relationship.member("data"))
         .unwrap_or(&Value::Array(Vec::new()))

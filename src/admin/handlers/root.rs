@@ -3,34 +3,34 @@
 
 use super::Context;
 use crate::config::Role;
-use crate::jsonapi::{Emit, Query, View, Writer};
+use crate::jsonapi::{Emit, Key, Query, View, Writer, key};
 use crate::time::asctime;
 
-const LINKS: [(&str, &str); 5] = [
-    ("self", "/v1"),
-    ("sessions", "/v1/sessions/"),
-    ("services", "/v1/services/"),
-    ("servers", "/v1/servers/"),
-    ("listeners", "/v1/listeners/"),
+const LINKS: [(&Key, &str); 5] = [
+    (key!("self"), "/v1"),
+    (key!("sessions"), "/v1/sessions/"),
+    (key!("services"), "/v1/services/"),
+    (key!("servers"), "/v1/servers/"),
+    (key!("listeners"), "/v1/listeners/"),
 ];
 
-pub(super) fn document(context: &Context, role: Role, query: &Query, view: &View) -> String {
+pub(super) fn document(context: &Context, role: Role, query: &Query, view: &View) -> Vec<u8> {
     let mut writer = Writer::new(query.layout);
     writer.begin_object();
-    writer.key("links");
+    writer.key(key!("links"));
     writer.begin_object();
-    for (name, path) in LINKS {
-        writer.key(name);
+    for (key, path) in LINKS {
+        writer.key(key);
         view.links.write_path(&mut writer, path);
     }
     writer.end_object();
-    writer.key("meta");
+    writer.key(key!("meta"));
     writer.begin_object();
-    writer.member("name", env!("CARGO_PKG_NAME"));
-    writer.member("version", env!("CARGO_PKG_VERSION"));
-    writer.member("started", &asctime(context.registry.started));
-    writer.member_number("uptime", context.began.elapsed().as_secs());
-    writer.member("role", role.as_str());
+    writer.member(key!("name"), env!("CARGO_PKG_NAME"));
+    writer.member(key!("version"), env!("CARGO_PKG_VERSION"));
+    writer.member(key!("started"), &asctime(context.registry.started));
+    writer.member_number(key!("uptime"), context.began.elapsed().as_secs());
+    writer.member(key!("role"), role.as_str());
     writer.end_object();
     writer.end_object();
     writer.finish()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::relationship;
 use super::services::write_traffic;
-use crate::jsonapi::{Collection, Emit, View, write_object};
+use crate::jsonapi::{Collection, Emit, View, key, write_object};
 use crate::registry::{Condition, Server, Topology};
 
 /// All servers.
@@ -34,24 +34,27 @@ impl Row {
             relationship::write(out, SERVERS, name, "services", using, view);
         };
         let attributes = |out: &mut (dyn Emit + '_)| {
-            out.member("state", &state(server));
+            out.member(key!("state"), &state(server));
             if let Some(version) = server.version() {
-                out.member("version_string", &version);
+                out.member(key!("version_string"), &version);
             }
-            out.key("statistics");
+            out.key(key!("statistics"));
             out.begin_object();
-            out.member_number("connections", server.connections() as u64);
-            out.member_number("total_connections", server.total_connections());
+            out.member_number(key!("connections"), server.connections() as u64);
+            out.member_number(key!("total_connections"), server.total_connections());
             write_traffic(out, server.traffic());
             out.end_object();
-            out.key("parameters");
+            out.key(key!("parameters"));
             out.begin_object();
-            out.member("address", &server.parameters.address.to_string());
-            out.member_number("port", server.parameters.port.into());
-            out.member("rank", server.parameters.rank.as_str());
-            out.key("proxy_protocol");
+            out.member(key!("address"), &server.parameters.address.to_string());
+            out.member_number(key!("port"), server.parameters.port.into());
+            out.member(key!("rank"), server.parameters.rank.as_str());
+            out.key(key!("proxy_protocol"));
             out.boolean(server.parameters.proxy_protocol);
-            out.member_number("max_connections", server.parameters.max_connections as u64);
+            out.member_number(
+                key!("max_connections"),
+                server.parameters.max_connections as u64,
+            );
             out.end_object();
         };
         write_object(out, SERVERS, name, view, relationships, attributes);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::relationship;
-use crate::jsonapi::{Collection, Emit, View, write_object};
+use crate::jsonapi::{Collection, Emit, View, key, write_object};
 use crate::registry::{CloseReason, Listener, Service, Topology, Traffic};
 
 /// All services.
@@ -37,16 +37,19 @@ impl Row {
             relationship::write(out, SERVICES, name, "listeners", own, view);
         };
         let attributes = |out: &mut (dyn Emit + '_)| {
-            out.member("router", &service.parameters.router.to_string());
+            out.member(key!("router"), &service.parameters.router.to_string());
             let mut listeners = self.topology.listeners_of(service).peekable();
             let is_stopped = listeners.peek().is_some() && listeners.all(is_stopped);
-            out.member("state", if is_stopped { "Stopped" } else { "Started" });
-            out.key("statistics");
+            out.member(
+                key!("state"),
+                if is_stopped { "Stopped" } else { "Started" },
+            );
+            out.key(key!("statistics"));
             out.begin_object();
-            out.member_number("connections", service.connections());
-            out.member_number("total_connections", service.opened());
+            out.member_number(key!("connections"), service.connections());
+            out.member_number(key!("total_connections"), service.opened());
             write_traffic(out, service.traffic());
-            out.key("closed");
+            out.key(key!("closed"));
             out.begin_object();
             for reason in CloseReason::ALL {
                 let name = reason.as_str().replace(' ', "_");
@@ -55,17 +58,17 @@ impl Row {
             }
             out.end_object();
             out.end_object();
-            out.key("parameters");
+            out.key(key!("parameters"));
             out.begin_object();
-            out.member("router", &service.parameters.router.to_string());
-            out.member("servers", &service.parameters.servers.join(","));
+            out.member(key!("router"), &service.parameters.router.to_string());
+            out.member(key!("servers"), &service.parameters.servers.join(","));
             let parameters = &service.parameters;
-            out.member_number("max_connections", parameters.max_connections as u64);
-            for (name, duration) in [
-                ("connection_timeout", parameters.connection_timeout),
-                ("connect_timeout", parameters.connect_timeout),
+            out.member_number(key!("max_connections"), parameters.max_connections as u64);
+            for (key, duration) in [
+                (key!("connection_timeout"), parameters.connection_timeout),
+                (key!("connect_timeout"), parameters.connect_timeout),
             ] {
-                out.member(name, &format!("{}ms", duration.as_millis()));
+                out.member(key, &format!("{}ms", duration.as_millis()));
             }
             out.end_object();
         };
@@ -79,6 +82,6 @@ fn is_stopped(listener: &Arc<Listener>) -> bool {
 
 /// The counters of bytes, which services and servers have alike.
 pub(super) fn write_traffic(out: &mut dyn Emit, traffic: &Traffic) {
-    out.member_number("bytes_from_clients", traffic.from_clients());
-    out.member_number("bytes_to_clients", traffic.to_clients());
+    out.member_number(key!("bytes_from_clients"), traffic.from_clients());
+    out.member_number(key!("bytes_to_clients"), traffic.to_clients());
 }

@@ -1,11 +1,10 @@
 //! `/v1/sessions` and `/v1/sessions/:id`.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::relationship;
-use crate::jsonapi::{Collection, Emit, Resource, View, write_object};
+use crate::jsonapi::{Collection, Emit, Resource, View, key, write_object};
 use crate::registry::{BackendConnection, Client, Encryption, Login, Session, SessionState};
 
 /// All sessions.
@@ -23,16 +22,19 @@ impl Resource for Arc<Session> {
     fn emit<E: Emit>(&self, out: &mut E, view: &View) {
         let mut room = itoa::Buffer::new();
         let id = room.format(self.id().get());
+        let service = self.service().name();
         let relationships = |out: &mut E| {
-            out.key("services");
-            out.begin_object();
-            out.key("links");
-            out.begin_object();
-            out.key("self");
-            view.links.write_path(out, "/v1/services/");
-            out.end_object();
-            relationship::write_data(out, "services", [self.service().name()]);
-            out.end_object();
+            out.repeat(service, |out| {
+                out.key(key!("services"));
+                out.begin_object();
+                out.key(key!("links"));
+                out.begin_object();
+                out.key(key!("self"));
+                view.links.write_path(out, "/v1/services/");
+                out.end_object();
+                relationship::write_data(out, "services", [service]);
+                out.end_object();
+            });
         };
         let attributes = |out: &mut E| {
             let ending = self.ending();
@@ -40,14 +42,14 @@ impl Resource for Arc<Session> {
                 Some(_) => SessionState::Freed,
                 None => self.state(),
             };
-            out.member_plain("state", state.as_str());
-            out.member_plain("connected", &view.asctime.of(self.connected()));
+            out.member_plain(key!("state"), state.as_str());
+            out.member_plain(key!("connected"), &view.asctime.of(self.connected()));
             if let Some(client) = self.client() {
                 write_client(out, self, client, view);
             }
             if let Some(ending) = ending {
-                out.member_plain("closed", &view.asctime.of(ending.time));
-                out.member_plain("close_reason", ending.reason.as_str());
+                out.member_plain(key!("closed"), &view.asctime.of(ending.time));
+                out.member_plain(key!("close_reason"), ending.reason.as_str());
             }
         };
         write_object(out, SESSIONS, id, view, relationships, attributes);
@@ -56,47 +58,53 @@ impl Resource for Arc<Session> {
 
 /// What a client's session has and a listener's has not.
 fn write_client(out: &mut impl Emit, session: &Session, client: &Client, view: &View) {
-    let now = view.now;
-    let login = client.login();
-    if let Some(login) = &login {
-        out.member("user", &login.user);
+    let told = client.told();
+    if let Some(login) = &told.login {
+        out.member(key!("user"), &login.user);
     }
-    if let Some(remote) = client.remote() {
+    if let Some(remote) = told.remote {
         match view.host(remote.ip()) {
-            Some(host) => out.member("remote", host),
-            None => write_address(out, "remote", remote.ip()),
+            Some(host) => out.member(key!("remote"), host),
+            None => out.member_address(key!("remote"), remote.ip()),
         }
-        out.member_number("port", remote.port().into());
+        out.member_number(key!("port"), remote.port().into());
     }
-    if let Some(database) = login.as_ref().and_then(|login| login.database.as_ref()) {
-        out.member("database", database);
+    if let Some(database) = told
+        .login
+        .as_ref()
+        .and_then(|login| login.database.as_ref())
+    {
+        out.member(key!("database"), database);
     }
-    out.key("idle");
-    out.tenths(tenths(client.idle(now)));
-    out.key("seconds_alive");
-    out.tenths(tenths(client.alive(now)));
-    out.member_number("io_activity", client.activity(now));
-    out.member_number("bytes_from_client", client.traffic().from_clients());
-    out.member_number("bytes_to_client", client.traffic().to_clients());
-    out.member_plain("protocol", session.listener().parameters.protocol.as_str());
-    out.member_plain("listener", session.listener().name());
-    let encryption = client.encryption();
-    out.key("connections");
+    let alive = client.alive(view.now);
+    out.key(key!("idle"));
+    out.tenths(tenths(client.idle(alive)));
+    out.key(key!("seconds_alive"));
+    out.tenths(tenths(alive));
+    out.member_number(key!("io_activity"), client.activity(alive));
+    out.member_number(key!("bytes_from_client"), client.traffic().from_clients());
+    out.member_number(key!("bytes_to_client"), client.traffic().to_clients());
+    out.member_plain(
+        key!("protocol"),
+        session.listener().parameters.protocol.as_str(),
+    );
+    out.member_plain(key!("listener"), session.listener().name());
+    out.key(key!("connections"));
     out.begin_array();
-    for connection in client.connections() {
-        write_connection(out, &connection, encryption);
+    for connection in &*told.connections {
+        write_connection(out, connection, told.encryption);
     }
     out.end_array();
-    if let Some(encryption) = encryption {
-        out.key("client");
+    if let Some(encryption) = told.encryption {
+        out.key(key!("client"));
         out.begin_object();
-        out.member_plain("cipher", encryption.cipher());
-        write_attributes(out, login.as_deref());
+        out.member_plain(key!("cipher"), encryption.cipher());
+        write_attributes(out, told.login.as_deref());
         out.end_object();
     }
-    out.key("memory");
+    out.key(key!("memory"));
     out.begin_object();
-    out.member_number("total", client.memory() as u64);
+    out.member_number(key!("total"), client.memory(&told) as u64);
     out.end_object();
 }
 
@@ -106,16 +114,16 @@ fn write_connection(
     encryption: Option<Encryption>,
 ) {
     out.begin_object();
-    out.member_plain("server", connection.server.name());
-    write_address(out, "address", connection.address.ip());
-    out.member_number("port", connection.address.port().into());
-    out.member_number("local_port", connection.local_port.into());
+    out.member_plain(key!("server"), connection.server.name());
+    out.member_address(key!("address"), connection.address.ip());
+    out.member_number(key!("port"), connection.address.port().into());
+    out.member_number(key!("local_port"), connection.local_port.into());
     if let Some(id) = connection.connection_id {
-        out.member_number("connection_id", id);
+        out.member_number(key!("connection_id"), id);
     }
     // What the client encrypts goes to the server as it is.
     if let Some(encryption) = encryption {
-        out.member_plain("cipher", encryption.cipher());
+        out.member_plain(key!("cipher"), encryption.cipher());
     }
     out.end_object();
 }
@@ -126,7 +134,7 @@ fn write_attributes(out: &mut impl Emit, login: Option<&Login>) {
     if attributes.is_empty() {
         return;
     }
-    out.key("connection_attributes");
+    out.key(key!("connection_attributes"));
     out.begin_object();
     for (index, (name, value)) in attributes.iter().enumerate() {
         if !attributes[..index].iter().any(|(other, _)| other == name) {
@@ -137,58 +145,6 @@ fn write_attributes(out: &mut impl Emit, login: Option<&Login>) {
     out.end_object();
 }
 
-/// An address as text. Those of IPv4 are common, and text that is made by the
-/// standard library's formatter costs five times as much.
-fn write_address(out: &mut impl Emit, name: &'static str, address: IpAddr) {
-    out.key(name);
-    match address {
-        IpAddr::V4(address) => {
-            let mut room = [0; LONGEST_IPV4];
-            out.plain(&[dotted(address, &mut room)]);
-        }
-        IpAddr::V6(address) => out.plain(&[&address.to_string()]),
-    }
-}
-
-/// The longest is `255.255.255.255`.
-const LONGEST_IPV4: usize = 15;
-
-fn dotted(address: Ipv4Addr, room: &mut [u8; LONGEST_IPV4]) -> &str {
-    let mut length = 0;
-    let mut push = |byte| {
-        room[length] = byte;
-        length += 1;
-    };
-    for (index, octet) in address.octets().into_iter().enumerate() {
-        if index > 0 {
-            push(b'.');
-        }
-        if octet >= 100 {
-            push(b'0' + octet / 100);
-        }
-        if octet >= 10 {
-            push(b'0' + octet / 10 % 10);
-        }
-        push(b'0' + octet % 10);
-    }
-    // Digits and dots are text.
-    std::str::from_utf8(&room[..length]).unwrap_or_default()
-}
-
 fn tenths(duration: Duration) -> u64 {
     duration.as_secs() * 10 + u64::from(duration.subsec_millis() / 100)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_written_as_the_standard_library_has_it() {
-        for octet in 0..=255 {
-            let address = Ipv4Addr::new(octet, 0, 255, octet);
-            let mut room = [0; LONGEST_IPV4];
-            assert_eq!(dotted(address, &mut room), address.to_string());
-        }
-    }
 }

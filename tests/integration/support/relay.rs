@@ -44,8 +44,8 @@ impl Running {
     /// The ports of its connections to servers.
     pub fn local_ports(&self) -> Vec<u16> {
         let sessions = self.registry.sessions.snapshot().into_iter();
-        let connections =
-            sessions.flat_map(|session| session.client().map_or(Vec::new(), Client::connections));
+        let told = sessions.filter_map(|session| session.client().map(Client::told));
+        let connections = told.flat_map(|told| told.connections.to_vec());
         connections
             .map(|connection| connection.local_port)
             .collect()

@@ -69,14 +69,14 @@ pub(super) fn pieces(context: &Context, media_type: MediaType) -> impl FnMut() -
                         out.begin(family.name, family.kind, family.help);
                         (family, 0)
                     }
-                    None => return Piece::Last(out.finish()),
+                    None => return Piece::Last(out.finish().into_bytes()),
                 },
             };
             if scrape.write(&family.of, row, &mut out) {
                 current = Some((family, row + 1));
             }
         }
-        Piece::More(out.take())
+        Piece::More(out.take().into_bytes())
     }
 }
 
