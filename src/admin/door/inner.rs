@@ -5,7 +5,7 @@
 //! them to the clients themselves. tiny_http meets nothing but heads that were
 //! written here.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Metadata};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -291,13 +291,17 @@ fn remove(directory: &Path) {
 }
 
 /// Removes what processes have left that were ended without a chance to tidy up:
-/// directories of ours with a socket that nobody listens on.
+/// directories of ours with a socket that nobody listens on. Where a directory is
+/// new, somebody may be about to listen.
 fn remove_stale(parent: &Path) {
     let own = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_ours = entry.file_name().to_str().is_some_and(is_our_name)
             && entry.metadata().is_ok_and(|found| {
-                found.is_dir() && found.uid() == own && found.mode() & 0o777 == 0o700
+                found.is_dir()
+                    && found.uid() == own
+                    && found.mode() & 0o777 == 0o700
+                    && !is_new(&found)
             });
         if !is_ours {
             continue;
@@ -308,6 +312,16 @@ fn remove_stale(parent: &Path) {
         }
     }
 }
+
+/// Whether a directory was changed a moment ago. Where the clock says that this
+/// is still to come, it was not: the clock has been set.
+fn is_new(found: &Metadata) -> bool {
+    let age = found.modified().ok().and_then(|time| time.elapsed().ok());
+    age.is_some_and(|age| age < NEW)
+}
+
+/// For how long a directory is left alone, whoever listens there.
+const NEW: Duration = Duration::from_secs(10);
 
 /// Whether a directory's name is the prefix and two numbers.
 fn is_our_name(name: &str) -> bool {
