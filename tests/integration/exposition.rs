@@ -11,7 +11,7 @@ use super::support::http::{self, connect, exchange};
 use super::support::prometheus::{Metrics, OPEN_METRICS, Prometheus, promtool};
 use super::support::python::python_program;
 use super::support::server::closed_port;
-use super::support::{Daemon, Server};
+use super::support::{Daemon, Server, until};
 
 /// A daemon on whose every family there is something to tell.
 fn busy(server: &Server) -> (Daemon, TcpStream) {
@@ -240,10 +240,8 @@ fn a_real_prometheus_reads_it_as_the_readme_says() {
         prometheus.ask(question);
     }
     // It asks for OpenMetrics, and has met nothing that it could not read.
-    assert_eq!(
-        prometheus
-            .ask("sum(scrape_samples_scraped{job=\"sessiond\"}) > 50")
-            .0,
-        1
-    );
+    until("a scrape that was read to its end", || {
+        let samples = "sum(scrape_samples_scraped{job=\"sessiond\"}) > 50";
+        (prometheus.ask(samples).0 == 1).then_some(())
+    });
 }

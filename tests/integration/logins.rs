@@ -350,7 +350,7 @@ fn nobody_passes_for_another_by_a_change_of_user_that_the_server_has_not_read() 
     // The answer has 256 packets, so that the next one looks like the first of another; it is
     // an OK, while the change is not read before the last statement has ended.
     let script = CHANGING.to_owned()
-        + "connection._execute_command(3, b'SELECT seq FROM mysql.seq_1_to_252; DO SLEEP(1); SELECT SLEEP(20)')\n\
+        + "connection._execute_command(3, b'SELECT seq FROM mysql.seq_1_to_252; DO SLEEP(6); SELECT SLEEP(20)')\n\
            for _ in range(256):\n\
            \x20   connection._read_packet()\n\
            body = change(b'root', b'x' * 20)\n\

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::io::{BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::http::{self, Answer};
+use super::http::{self, Answer, connect};
 use super::process::Process;
-use super::{Directory, Document, PATIENCE, until};
+use super::{Directory, Document, PATIENCE, at_last, until};
 
 pub struct Daemon {
     pub process: Process,
@@ -131,6 +131,23 @@ impl Daemon {
         }
     }
 
+    /// One whose only client waits for its server, which does not answer, and the
+    /// client's session. The probes find that out within two seconds, which may be
+    /// before the client comes.
+    pub fn with_client_on_its_way(start: impl Fn() -> Self) -> (Self, TcpStream, String) {
+        at_last(|| {
+            let daemon = start();
+            let client = connect(daemon.listener("listener"));
+            let session = until("the client's session", || {
+                let all = daemon.get("/v1/sessions?state=any").elements("/data");
+                all.into_iter()
+                    .find(|session| session.has("/attributes/protocol"))
+            });
+            let waits = session.text("/attributes/state") == "Session Allocated";
+            waits.then(|| (daemon, client, session.text("/id")))
+        })
+    }
+
     /// Has it read another configuration, and returns whether that holds.
     pub fn reload(&self, maxscale: &str, sections: &str) -> bool {
         self.configure(maxscale, sections);
@@ -177,9 +194,12 @@ impl Daemon {
         Answer::read(&mut stream, method == "HEAD")
     }
 
-    /// Does something that must be possible.
+    /// Does something that must be possible. What the relay has not begun within
+    /// two seconds is withdrawn, and asked for again here.
     pub fn done(&self, method: &str, target: &str) {
-        let answer = self.act(method, target);
+        let answer = until(&format!("the relay to answer {method} {target}"), || {
+            Some(self.act(method, target)).filter(|answer| answer.status != 503)
+        });
         assert_eq!(answer.status, 204, "{method} {target}: {answer:?}");
     }
 

@@ -32,6 +32,16 @@ pub use server::Server;
 /// machines that run tests are busy, and only ever waited for by a failing test.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Tries what a machine that stands still for a moment can spoil.
+///
+/// # Panics
+///
+/// Where it is spoilt five times.
+pub fn at_last<T>(attempt: impl FnMut() -> Option<T>) -> T {
+    let mut attempts = std::iter::repeat_with(attempt).take(5);
+    attempts.find_map(|result| result).expect("one of five")
+}
+
 /// Asks again and again until there is an answer.
 ///
 /// # Panics
