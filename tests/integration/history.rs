@@ -145,40 +145,51 @@ fn the_oldest_falls_off_the_end_and_its_id_is_not_found_any_more() {
     assert!(ids(&forgetful, "/v1/sessions?state=closed").is_empty());
 }
 
+/// A client that leaves in less than that, and says nothing, is a health check.
+/// Where the program stands still for as long, those who leave meanwhile are none.
+const CHECK: Duration = Duration::from_millis(100);
+
 #[test]
 fn ten_thousand_health_checks_push_out_no_session() {
-    let daemon = remembering(1000);
-    let address = daemon.listener("listener");
-    visit(address);
-    daemon.ended("2");
-    for _ in 0..10_000 {
-        drop(connect(address));
-    }
-    until_taken(&daemon, "service", 10_001);
-    daemon.client_sessions_until(0);
-    let closed = daemon.get("/v1/sessions?state=closed").elements("/data");
-    assert_eq!(closed.len(), 1000);
-    assert_eq!(closed[0].text("/id"), "2");
-    assert_eq!(closed[0].integer("/attributes/bytes_from_client"), 9);
-    // The latest are there, too.
-    assert!(closed[1..].iter().any(|check| check.text("/id") == "10002"));
+    at_last(|| {
+        let daemon = remembering(1000);
+        let address = daemon.listener("listener");
+        visit(address);
+        daemon.ended("2");
+        for _ in 0..10_000 {
+            drop(connect(address));
+        }
+        until_taken(&daemon, "service", 10_001);
+        daemon.client_sessions_until(0);
+        let closed = daemon.get("/v1/sessions?state=closed").elements("/data");
+        assert_eq!(closed.len(), 1000);
+        let lasted = |session: &Document| session.seconds("/attributes/seconds_alive");
+        let sessions = closed.iter().filter(|session| lasted(session) >= CHECK);
+        if sessions.count() >= 999 {
+            return None;
+        }
+        assert_eq!(closed[0].text("/id"), "2");
+        assert_eq!(closed[0].integer("/attributes/bytes_from_client"), 9);
+        // The latest are there, too.
+        assert!(closed[1..].iter().any(|check| check.text("/id") == "10002"));
 
-    // A session takes the place of a check.
-    visit(address);
-    daemon.ended("10003");
-    let closed = ids(&daemon, "/v1/sessions?state=closed");
-    assert_eq!(closed.len(), 1000);
-    assert_eq!((&closed[0][..], &closed[999][..]), ("2", "10003"));
+        // A session takes the place of a check.
+        visit(address);
+        daemon.ended("10003");
+        let closed = ids(&daemon, "/v1/sessions?state=closed");
+        assert_eq!(closed.len(), 1000);
+        assert_eq!((&closed[0][..], &closed[999][..]), ("2", "10003"));
+        Some(())
+    });
 }
 
 #[test]
 fn who_leaves_at_once_is_a_health_check_however_long_its_server_takes() {
-    // A program that stands still for a tenth of a second takes those who leave meanwhile for sessions.
     at_last(|| checks_push_out_no_session().then_some(()));
 }
 
 /// Whether four who leave while their server is waited for do not push the one
-/// session out of a history of three.
+/// session out of a history of three, as those would who are no health checks.
 fn checks_push_out_no_session() -> bool {
     let (echo, _) = Server::new().echo();
     let (far, _fillers) = full_backlog("127.0.0.1");
