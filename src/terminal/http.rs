@@ -45,6 +45,9 @@ const MEDIA_TYPE: &str = "application/vnd.api+json";
 /// The longest answer. A session takes less than a kilobyte of it, mostly.
 const MAX_BODY: usize = 128 * 1024 * 1024;
 
+/// The status of an answer to somebody who has shown no account.
+const UNAUTHORIZED: u16 = 401;
+
 /// How much is read at once.
 const PIECE: usize = 16 * 1024;
 
@@ -89,7 +92,7 @@ impl Client {
         Failure::Garbled(self.place.to_string(), what)
     }
 
-    /// A refusal in the API's own words.
+    /// A refusal in the API's own words, but for those that are about HTTP.
     fn refusal(&self, answer: &Answer) -> Failure {
         let detail = json::from_str::<json::Value>(&answer.body).ok();
         let detail = detail.and_then(|document| {
@@ -97,8 +100,19 @@ impl Client {
             detail.map(document::plain)
         });
         match detail {
+            Some(_) if answer.status == UNAUTHORIZED => {
+                Failure::Refused(UNAUTHORIZED, self.wish().to_owned())
+            }
             Some(detail) => Failure::Refused(answer.status, detail),
             None => self.garbled("an error in a form that is not known"),
+        }
+    }
+
+    /// What helps where no account was shown, or none that is known there.
+    fn wish(&self) -> &'static str {
+        match self.token {
+            None => "a token is needed: name its file by --token-file, or set SESSIOND_TOKEN",
+            Some(_) => "the token is not that of an account in the program's admin_accounts",
         }
     }
 

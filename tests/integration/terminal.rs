@@ -326,17 +326,16 @@ fn over_tcp_a_token_decides() {
             .then_some(())
     });
     assert!(good(with_file(&["list"], &with.reader)).contains("\n2 "));
-    for refused in [
-        at(address, &["list"]),
-        asked(&["list"], "00"),
-        with_file(&["list"], "00"),
+    let none = "a token is needed: name its file by --token-file, or set SESSIOND_TOKEN";
+    let unknown = "the token is not that of an account in the program's admin_accounts";
+    for (refused, reason) in [
+        (at(address, &["list"]), none),
+        (asked(&["list"], "00"), unknown),
+        (with_file(&["list"], "00"), unknown),
     ] {
         let (status, lines) = bad(&refused);
         assert_eq!(status, Some(1));
-        assert!(
-            lines.ends_with(" (401)\n") && lines.lines().count() == 1,
-            "{lines}"
-        );
+        assert_eq!(lines, format!("sessiond: {reason} (401)\n"));
     }
     let (status, lines) = bad(&asked(&["kill", "2"], &with.reader));
     assert_eq!(status, Some(1));
