@@ -1,12 +1,15 @@
-//! A real MariaDB server and the real client, through the relay.
+//! Real servers and their real clients, through the relay.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::process::Stdio;
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::support::daemon::one_service;
 use super::support::mariadb::{MariaDb, client, query, text};
+use super::support::postgresql::{PostgreSql, psql};
 use super::support::{Daemon, until};
 
 /// A service of these servers, which are called db1, db2 and so on.
@@ -120,7 +123,11 @@ fn twenty_megabytes_come_through_both_ways_byte_for_byte() {
 
 /// Runs a statement that is too long for a command line.
 fn statement_from_input(address: SocketAddr, statement: String) -> String {
-    let mut client = client(address);
+    text(fed(&mut client(address), statement))
+}
+
+/// Runs a client that reads this.
+fn fed(client: &mut Command, input: String) -> Output {
     let mut client = client
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -128,10 +135,46 @@ fn statement_from_input(address: SocketAddr, statement: String) -> String {
         .spawn()
         .unwrap();
     let mut stdin = client.stdin.take().unwrap();
-    let writing = thread::spawn(move || stdin.write_all(statement.as_bytes()));
-    let printed = text(client.wait_with_output().unwrap());
+    let writing = thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = client.wait_with_output().unwrap();
     writing.join().unwrap().unwrap();
-    printed
+    output
+}
+
+#[test]
+fn twenty_megabytes_are_copied_into_postgresql_and_out_byte_for_byte() {
+    let postgresql = PostgreSql::start();
+    let sections = one_service(postgresql.address()).replace("TCP", "PostgreSQLClient");
+    let daemon = Daemon::start(&sections);
+    let address = daemon.listener("listener");
+    let mut rows = String::new();
+    for number in 0..20_000 {
+        writeln!(rows, "{number}\t{:01000}", number * 7).unwrap();
+    }
+    let run = |address: SocketAddr, command: &str, input: &str| {
+        let mut client = psql(address, "postgres");
+        let output = fed(client.args(["--command", command]), input.to_owned());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(
+        address,
+        "CREATE TABLE rows (id int PRIMARY KEY, value text)",
+        "",
+    );
+    run(address, "\\copy rows FROM STDIN", &rows);
+    let out = "\\copy (SELECT * FROM rows ORDER BY id) TO STDOUT";
+    assert!(run(postgresql.address(), out, "") == rows);
+    assert!(run(address, out, "") == rows);
+
+    daemon.client_sessions_until(0);
+    let ended = daemon
+        .get("/v1/sessions?state=closed&sort=id")
+        .elements("/data");
+    for (session, direction) in [(1, "from"), (2, "to")] {
+        let bytes = ended[session].integer(&format!("/attributes/bytes_{direction}_client"));
+        assert!(bytes > rows.len() as u64, "{direction}: {bytes}");
+    }
 }
 
 #[test]
