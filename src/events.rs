@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::journal::SESSIONS;
 use crate::jsonapi::{Emit, Layout, Writer, key};
-use crate::registry::{Attachment, Client, Event, Events, Happening};
+use crate::registry::{Attachment, Event, Events, Happening, Snapshot};
 use crate::time::rfc3339;
 
 /// Tells the log of all that happens, for as long as what is returned lives.
@@ -30,20 +30,21 @@ pub fn line(event: &Event<'_>) -> String {
     out.member(key!("service"), session.service().name());
     out.member(key!("listener"), session.listener().name());
     if let Some(client) = session.client() {
-        if let Some(remote) = client.told().remote {
+        // Of a session that is closed, the clocks stand still.
+        let seen = client.snapshot(Instant::now());
+        if let Some(remote) = seen.remote {
             out.member(key!("remote"), &remote.ip().to_string());
             out.member_number(key!("port"), remote.port().into());
         }
         match event.happening {
             Happening::Open => {}
-            Happening::Login => write_login(&mut out, client),
+            Happening::Login => write_login(&mut out, &seen),
             Happening::Close => {
-                write_login(&mut out, client);
+                write_login(&mut out, &seen);
                 out.member_number(key!("bytes_from_client"), client.traffic().from_clients());
                 out.member_number(key!("bytes_to_client"), client.traffic().to_clients());
                 out.key(key!("duration"));
-                // Its clocks stand still.
-                out.tenths(tenths(client.alive(Instant::now())));
+                out.tenths(tenths(seen.alive));
             }
         }
     }
@@ -76,12 +77,11 @@ fn end(mut out: Writer) -> String {
 }
 
 /// Who has logged in, and where the client is connected to, as far as that is known.
-fn write_login(out: &mut Writer, client: &Client) {
-    let told = client.told();
-    if let Some(login) = told.login {
+fn write_login(out: &mut Writer, seen: &Snapshot) {
+    if let Some(login) = &seen.login {
         out.member(key!("user"), &login.user);
     }
-    if let Some(connection) = told.connections.last() {
+    if let Some(connection) = seen.connections.last() {
         out.member(key!("server"), connection.server.name());
     }
 }

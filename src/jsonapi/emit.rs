@@ -17,7 +17,7 @@ pub trait Emit {
     /// Closes the array opened last.
     fn end_array(&mut self);
     /// A member's name, as the program has it; its value comes next.
-    fn key(&mut self, key: &'static Key);
+    fn key(&mut self, key: &Key);
     /// A member's name, whatever is in it.
     fn key_of(&mut self, name: &str);
     /// A string that is put together from parts in which nothing needs an escape
@@ -37,13 +37,15 @@ pub trait Emit {
     /// A boolean.
     fn boolean(&mut self, value: bool);
 
-    /// Members that depend on a text alone. Where the same were written for the
-    /// same text before, they may be copied; so there is one such place in a row.
-    fn repeat(&mut self, _of: &str, write: impl FnOnce(&mut Self))
+    /// A member whose value depends on a text alone, as long as the document is
+    /// the same. In a row after a row that had the same member of the same text it
+    /// may be copied from there.
+    fn repeat(&mut self, key: &Key, _of: &str, value: impl FnOnce(&mut Self))
     where
         Self: Sized,
     {
-        write(self);
+        self.key(key);
+        value(self);
     }
 
     /// A string.
@@ -52,25 +54,25 @@ pub trait Emit {
     }
 
     /// A member whose value is a string.
-    fn member(&mut self, key: &'static Key, value: &str) {
+    fn member(&mut self, key: &Key, value: &str) {
         self.key(key);
         self.string(value);
     }
 
     /// A member whose value is a string in which nothing needs an escape.
-    fn member_plain(&mut self, key: &'static Key, value: &str) {
+    fn member_plain(&mut self, key: &Key, value: &str) {
         self.key(key);
         self.plain(&[value]);
     }
 
     /// A member whose value is an address.
-    fn member_address(&mut self, key: &'static Key, address: IpAddr) {
+    fn member_address(&mut self, key: &Key, address: IpAddr) {
         self.key(key);
         self.address(address);
     }
 
     /// A member whose value is a whole number.
-    fn member_number(&mut self, key: &'static Key, value: u64) {
+    fn member_number(&mut self, key: &Key, value: u64) {
         self.key(key);
         self.number(value);
     }
@@ -142,7 +144,7 @@ impl Emit for Tree {
         self.end();
     }
 
-    fn key(&mut self, key: &'static Key) {
+    fn key(&mut self, key: &Key) {
         self.key = Some(Cow::Borrowed(key.name()));
     }
 

@@ -1,7 +1,7 @@
 //! The names of members, prepared while the program is compiled.
 //!
-//! A list writes some twenty names a row. To copy a text whose length is not
-//! known takes longer than the text deserves, so each stands ready with what
+//! A row of a list has up to three dozen names. To copy a text whose length is
+//! not known takes longer than the text deserves, so each stands ready with what
 //! comes before and behind it, in a place of one width that is copied whole.
 
 /// A member's name that the program has: `key!("idle")`.
@@ -22,7 +22,7 @@ impl Key {
     ///
     /// Where the name is too long, or is of other things than small letters and `_`.
     #[must_use]
-    pub const fn new(name: &'static str) -> Self {
+    pub(crate) const fn new(name: &'static str) -> Self {
         let bytes = name.as_bytes();
         let mut place = [b' '; Self::WIDTH + 1];
         place[0] = b',';
@@ -45,17 +45,27 @@ impl Key {
         self.name
     }
 
-    /// Adds `"name":` to a text, after a comma where something stands before it.
+    /// Adds `"name":` to a text.
     #[inline]
-    pub(super) fn push(&self, text: &mut Vec<u8>, first: bool) {
-        let skipped = usize::from(first);
+    pub(super) fn push(&self, text: &mut Vec<u8>) {
+        self.push_without(1, text);
+    }
+
+    /// Adds `,"name":` to a text.
+    #[inline]
+    pub(super) fn push_after_comma(&self, text: &mut Vec<u8>) {
+        self.push_without(0, text);
+    }
+
+    #[inline]
+    fn push_without(&self, skipped: usize, text: &mut Vec<u8>) {
         let end = text.len() + self.name.len() + 4 - skipped;
         text.extend_from_slice(&self.place[skipped..skipped + Self::WIDTH]);
         text.truncate(end);
     }
 }
 
-/// The [`Key`] of a name that the program has.
+/// The [`Key`] of a name; it is made while the program is compiled.
 macro_rules! key {
     ($name:literal) => {
         const { &$crate::jsonapi::Key::new($name) }

@@ -1,7 +1,7 @@
 //! JSON:API 1.1 documents (jsonapi.org/format/1.1): the writer, links, errors,
 //! resources, and the query language.
 //!
-//! Documents are written by hand, member by member, into one growing string:
+//! Documents are written by hand, member by member, into growing bytes:
 //! key order is part of what our users asked for, and a list of 100,000
 //! sessions must not exist as a tree first. Nothing here knows what a session is.
 

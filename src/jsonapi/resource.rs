@@ -192,7 +192,7 @@ pub fn begin_collection(
     writer.begin_object();
     writer.key(key!("links"));
     writer.begin_object();
-    let mut write_link = |key: &'static Key, parameters: &str| {
+    let mut write_link = |key: &Key, parameters: &str| {
         writer.key(key);
         view.links.write_query(writer, collection.path, parameters);
     };

@@ -36,10 +36,12 @@ pub struct Writer {
 /// What [`Emit::repeat`] has written last, as long as it is there to be copied.
 #[derive(Debug, Default)]
 struct Repeated {
+    key: &'static str,
     of: String,
+    /// Where it stands, from the comma or the line's end before it on.
+    place: Range<usize>,
     depth: usize,
     first: bool,
-    place: Range<usize>,
 }
 
 impl Writer {
@@ -94,10 +96,14 @@ impl Writer {
         std::mem::take(&mut self.text)
     }
 
-    /// The same as text, which it is.
+    /// The same as [`Writer::finish`], as text.
+    ///
+    /// # Panics
+    ///
+    /// Where a part of a character was written, which no caller can.
     #[must_use]
     pub fn finish_text(&mut self) -> String {
-        String::from_utf8(self.finish()).unwrap_or_default()
+        String::from_utf8(self.finish()).expect("a document is text")
     }
 
     #[inline]
@@ -140,6 +146,7 @@ impl Writer {
         }
     }
 
+    // Most documents are in one line, and shall not pay for those that are not.
     #[cold]
     fn indent(&mut self) {
         self.text.push(b'\n');
@@ -208,12 +215,14 @@ impl Emit for Writer {
         self.close(b']');
     }
 
-    fn key(&mut self, key: &'static Key) {
+    fn key(&mut self, key: &Key) {
         if self.layout == Layout::Indented {
             self.separate();
-            key.push(&mut self.text, true);
+            key.push(&mut self.text);
+        } else if self.first {
+            key.push(&mut self.text);
         } else {
-            key.push(&mut self.text, self.first);
+            key.push_after_comma(&mut self.text);
         }
         self.end_key();
     }
@@ -283,26 +292,24 @@ impl Emit for Writer {
             .extend_from_slice(if value { b"true" } else { b"false" });
     }
 
-    fn repeat(&mut self, of: &str, write: impl FnOnce(&mut Self)) {
-        debug_assert!(!self.keyed, "members are repeated");
-        let last = &self.repeated;
-        if last.of == of
-            && last.depth == self.depth
-            && last.first == self.first
-            && !last.place.is_empty()
+    fn repeat(&mut self, key: &Key, of: &str, value: impl FnOnce(&mut Self)) {
+        let (depth, first, begin) = (self.depth, self.first, self.text.len());
+        let last = &mut self.repeated;
+        if !last.place.is_empty()
+            && (last.key, &last.of[..]) == (key.name(), of)
+            && (last.depth, last.first) == (depth, first)
         {
             self.text.extend_from_within(last.place.clone());
             self.first = false;
             return;
         }
-        let (depth, first, begin) = (self.depth, self.first, self.text.len());
-        write(self);
-        self.repeated = Repeated {
-            of: of.to_owned(),
-            depth,
-            first,
-            place: begin..self.text.len(),
-        };
+        last.of.clear();
+        last.of.push_str(of);
+        self.key(key);
+        value(self);
+        let last = &mut self.repeated;
+        (last.key, last.depth, last.first) = (key.name(), depth, first);
+        last.place = begin..self.text.len();
     }
 }
 
@@ -411,56 +418,94 @@ mod tests {
 
     #[test]
     fn an_address_is_written_as_the_standard_library_has_it() {
-        let sixth = (0..=255).map(|octet| IpAddr::from([octet, 0, 255, octet]));
-        for address in sixth.chain(["::1".parse().unwrap(), "2001:db8::7".parse().unwrap()]) {
+        let of_ipv4 = (0..=255).map(|octet| IpAddr::from([octet, 0, 255, octet]));
+        for address in of_ipv4.chain(["::1".parse().unwrap(), "2001:db8::7".parse().unwrap()]) {
             let mut writer = Writer::new(Layout::Compact);
             writer.address(address);
             assert_eq!(writer.finish_text(), format!("\"{address}\"\n"));
         }
     }
 
-    #[test]
-    fn what_is_repeated_is_the_same_whether_copied_or_written_again() {
-        let members = |writer: &mut Writer, of: &str| {
-            writer.repeat(of, |writer| {
-                writer.member(key!("name"), of);
-                writer.key(key!("empty"));
+    /// Rows with a member that is repeated, `/` between two pieces.
+    fn rows(layout: Layout, of: &[&str], before: bool) -> String {
+        let mut writer = Writer::new(layout);
+        let mut pieces = Vec::new();
+        writer.begin_array();
+        for of in of {
+            if *of == "/" {
+                pieces.extend(writer.take());
+                continue;
+            }
+            writer.begin_object();
+            if before {
+                writer.member_number(key!("before"), 1);
+            }
+            writer.repeat(key!("repeated"), of, |writer| {
+                writer.begin_array();
+                writer.string(of);
                 writer.begin_object();
                 writer.end_object();
+                writer.end_array();
+            });
+            writer.member_number(key!("behind"), 2);
+            writer.end_object();
+        }
+        writer.end_array();
+        pieces.extend(writer.finish());
+        String::from_utf8(pieces).unwrap()
+    }
+
+    #[test]
+    fn what_is_repeated_is_the_same_as_if_it_were_written_again() {
+        let of = ["a", "a", "b", "a", "a", "/", "a", "a", "/", "/", "b", "b"];
+        for (layout, before) in [
+            (Layout::Compact, false),
+            (Layout::Compact, true),
+            (Layout::Indented, false),
+            (Layout::Indented, true),
+        ] {
+            let mut expected = Writer::new(layout);
+            expected.begin_array();
+            for of in of.into_iter().filter(|of| *of != "/") {
+                expected.begin_object();
+                if before {
+                    expected.member_number(key!("before"), 1);
+                }
+                expected.key(key!("repeated"));
+                expected.begin_array();
+                expected.string(of);
+                expected.begin_object();
+                expected.end_object();
+                expected.end_array();
+                expected.member_number(key!("behind"), 2);
+                expected.end_object();
+            }
+            expected.end_array();
+            assert_eq!(rows(layout, &of, before), expected.finish_text());
+        }
+    }
+
+    #[test]
+    fn what_is_repeated_is_copied_unless_it_is_something_else() {
+        let mut writer = Writer::new(Layout::Compact);
+        let mut written = 0;
+        let mut repeat = |writer: &mut Writer, key: &Key, of: &str| {
+            writer.repeat(key, of, |writer| {
+                written += 1;
+                writer.number(written);
             });
         };
-        for layout in [Layout::Compact, Layout::Indented] {
-            let written = |repeats: bool| {
-                let mut writer = Writer::new(layout);
-                let mut pieces = Vec::new();
-                writer.begin_array();
-                for of in ["a", "a", "b", "b", "a", "taken", "a", "b"] {
-                    if of == "taken" {
-                        pieces.extend(writer.take());
-                        continue;
-                    }
-                    writer.begin_object();
-                    members(&mut writer, of);
-                    if !repeats {
-                        writer.repeated = Repeated::default();
-                    }
-                    // At another place it looks different.
-                    writer.key(key!("inside"));
-                    writer.begin_object();
-                    writer.member_number(key!("number"), 1);
-                    members(&mut writer, of);
-                    writer.end_object();
-                    if !repeats {
-                        writer.repeated = Repeated::default();
-                    }
-                    writer.end_object();
-                }
-                writer.end_array();
-                pieces.extend(writer.finish());
-                String::from_utf8(pieces).unwrap()
-            };
-            assert_eq!(written(true), written(false));
-        }
+        writer.begin_object();
+        writer.member_number(key!("before"), 0);
+        repeat(&mut writer, key!("one"), "a");
+        repeat(&mut writer, key!("one"), "a");
+        repeat(&mut writer, key!("one"), "b");
+        repeat(&mut writer, key!("other"), "b");
+        writer.end_object();
+        assert_eq!(
+            writer.finish_text(),
+            "{\"before\":0,\"one\":1,\"one\":1,\"one\":2,\"other\":3}\n"
+        );
     }
 
     #[test]

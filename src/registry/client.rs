@@ -27,7 +27,7 @@ pub struct Client {
     heard: AtomicBool,
     activity: Activity,
     data_plane_memory: AtomicUsize,
-    told: Mutex<Told>,
+    known: Mutex<Known>,
 }
 
 /// When something happened, in milliseconds from when the client connected.
@@ -57,9 +57,36 @@ impl Moment {
     }
 }
 
-/// What is known of a client and its connections, as of one moment.
-#[derive(Clone, Debug, Default)]
-pub struct Told {
+/// What comes to be known of a client, and its connections.
+#[derive(Debug, Default)]
+struct Known {
+    /// The client's address, the real one where the PROXY protocol carried it.
+    remote: Option<SocketAddr>,
+    login: Option<Arc<Login>>,
+    encryption: Option<Encryption>,
+    connections: Arc<[BackendConnection]>,
+}
+
+impl Known {
+    /// Bytes of memory that the session holds, those of the data plane left out.
+    fn memory(&self) -> usize {
+        // Two counters stand before what an `Arc` holds, and the table keeps an id and a pointer.
+        let counters = 2 * size_of::<usize>();
+        let shared = size_of::<Session>() + counters + size_of::<(SessionId, Arc<Session>)>();
+        // The standard library has all empty ones share one.
+        let connections = match size_of_val(&*self.connections) {
+            0 => 0,
+            bytes => counters + bytes,
+        };
+        let login = self.login.as_ref();
+        let login = login.map_or(0, |login| counters + login.memory());
+        shared + connections + login
+    }
+}
+
+/// A client's side of a session at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
     /// The client's address, the real one where the PROXY protocol carried it;
     /// a client on a unix socket has none.
     pub remote: Option<SocketAddr>,
@@ -69,6 +96,15 @@ pub struct Told {
     pub encryption: Option<Encryption>,
     /// The connections to servers that it has; or had, when it was closed.
     pub connections: Arc<[BackendConnection]>,
+    /// How long ago the client connected; or how long it was there.
+    pub alive: Duration,
+    /// How long ago the last byte passed, or the client connected if none did.
+    /// For a closed session, at its end.
+    pub idle: Duration,
+    /// How many reads and writes there were in the last 30 seconds.
+    pub activity: u64,
+    /// Bytes that the session holds in this process, buffers of the data plane included.
+    pub memory: usize,
 }
 
 /// Who has logged in.
@@ -130,17 +166,36 @@ impl Client {
             heard: AtomicBool::new(false),
             activity: Activity::default(),
             data_plane_memory: AtomicUsize::new(0),
-            told: Mutex::new(Told {
+            known: Mutex::new(Known {
                 remote: peer,
-                ..Told::default()
+                ..Known::default()
             }),
         }
     }
 
-    /// What is known of it by now.
+    /// What there is to be seen of it now.
     #[must_use]
-    pub fn told(&self) -> Told {
-        lock(&self.told).clone()
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let alive = self.alive(now);
+        let last_io = Duration::from_millis(self.last_io.load(Relaxed));
+        let activity = self.activity.sum(alive.as_secs());
+        let known = lock(&self.known);
+        Snapshot {
+            remote: known.remote,
+            login: known.login.clone(),
+            encryption: known.encryption,
+            connections: Arc::clone(&known.connections),
+            alive,
+            idle: alive.saturating_sub(last_io),
+            activity,
+            memory: known.memory() + self.data_plane_memory.load(Relaxed),
+        }
+    }
+
+    /// The client's address, as in [`Snapshot::remote`].
+    #[must_use]
+    pub fn remote(&self) -> Option<SocketAddr> {
+        lock(&self.known).remote
     }
 
     /// How long the client stayed, which may be shorter than its session.
@@ -164,17 +219,17 @@ impl Client {
     }
 
     pub(super) fn set_source(&self, source: SocketAddr) {
-        lock(&self.told).remote = Some(source);
+        lock(&self.known).remote = Some(source);
     }
 
     pub(super) fn set_login(&self, login: Option<Login>) {
-        let mut told = lock(&self.told);
-        told.login = login.map(Arc::new);
-        told.encryption.get_or_insert(Encryption::Off);
+        let mut known = lock(&self.known);
+        known.login = login.map(Arc::new);
+        known.encryption.get_or_insert(Encryption::Off);
     }
 
     pub(super) fn set_encrypted(&self) {
-        lock(&self.told).encryption = Some(Encryption::Opaque);
+        lock(&self.known).encryption = Some(Encryption::Opaque);
     }
 
     /// How long after the client connected that is.
@@ -186,20 +241,6 @@ impl Client {
     #[must_use]
     pub fn alive(&self, now: Instant) -> Duration {
         self.closed.get().unwrap_or_else(|| self.until(now))
-    }
-
-    /// How long ago the last byte passed, or the client connected if none did.
-    /// For a session that has been [alive](Self::alive) that long.
-    #[must_use]
-    pub fn idle(&self, alive: Duration) -> Duration {
-        alive.saturating_sub(Duration::from_millis(self.last_io.load(Relaxed)))
-    }
-
-    /// How many reads and writes there were in the last 30 seconds of a session
-    /// that has been [alive](Self::alive) that long.
-    #[must_use]
-    pub fn activity(&self, alive: Duration) -> u64 {
-        self.activity.sum(alive.as_secs())
     }
 
     pub(super) fn count_activity(&self, operations: u16, now: Instant) {
@@ -215,31 +256,15 @@ impl Client {
         &self.traffic
     }
 
-    /// Bytes that the session holds in this process, buffers of the data plane included.
-    #[must_use]
-    pub fn memory(&self, told: &Told) -> usize {
-        // Two counters stand before what an `Arc` holds, and the table keeps an id and a pointer.
-        let counters = 2 * size_of::<usize>();
-        let shared = size_of::<Session>() + counters + size_of::<(SessionId, Arc<Session>)>();
-        // Without any, there is nothing behind the pointer that is this session's.
-        let connections = match size_of_val(&*told.connections) {
-            0 => 0,
-            bytes => counters + bytes,
-        };
-        let login = told.login.as_ref();
-        let login = login.map_or(0, |login| counters + login.memory());
-        shared + connections + login + self.data_plane_memory.load(Relaxed)
-    }
-
     pub(super) fn add_connection(&self, connection: BackendConnection) {
-        let mut told = lock(&self.told);
-        let before = told.connections.iter().cloned();
-        told.connections = before.chain([connection]).collect();
+        let mut known = lock(&self.known);
+        let before = known.connections.iter().cloned();
+        known.connections = before.chain([connection]).collect();
     }
 
     /// Numbers the latest connection.
     pub(super) fn set_connection_id(&self, id: u64) {
-        if let Some(connection) = Arc::make_mut(&mut lock(&self.told).connections).last_mut() {
+        if let Some(connection) = Arc::make_mut(&mut lock(&self.known).connections).last_mut() {
             connection.connection_id = Some(id);
         }
     }

@@ -324,10 +324,7 @@ mod tests {
         };
         session.count(&topology.servers[0], passed, Instant::now());
         assert_eq!(
-            session
-                .client()
-                .unwrap()
-                .activity(std::time::Duration::ZERO),
+            session.client().unwrap().snapshot(Instant::now()).activity,
             4
         );
         assert_eq!(

@@ -21,7 +21,7 @@ use super::session::{Backend, Refused, Search, Session};
 use crate::config::Protocol;
 use crate::protocol::postgresql::{self, Kind};
 use crate::protocol::{Refusal, mariadb, proxy};
-use crate::registry::{CloseReason, SessionState};
+use crate::registry::{Client, CloseReason, SessionState};
 use crate::socket;
 
 /// How often a client may ask for encryption before it says who it is: once
@@ -45,7 +45,7 @@ impl Relay {
         let networks = &record.listener().parameters.proxy_protocol_networks;
         let peer = record
             .client()
-            .and_then(|client| client.told().remote)
+            .and_then(Client::remote)
             .map(|peer| peer.ip());
         let is_trusted =
             peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer)));

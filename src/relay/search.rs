@@ -206,7 +206,7 @@ impl Relay {
         }
         let of_connection = || {
             Some(proxy::Addresses {
-                source: session.record.client()?.told().remote?,
+                source: session.record.client()?.remote()?,
                 destination: socket::local_address(&session.client).ok()?,
             })
         };

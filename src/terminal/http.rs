@@ -45,7 +45,7 @@ const MEDIA_TYPE: &str = "application/vnd.api+json";
 /// The longest answer. A session takes less than a kilobyte of it, mostly.
 const MAX_BODY: usize = 128 * 1024 * 1024;
 
-/// The status of an answer to somebody who has shown no account.
+/// The status of an answer to somebody who has not shown the token of an account.
 const UNAUTHORIZED: u16 = 401;
 
 /// How much is read at once.
@@ -92,7 +92,8 @@ impl Client {
         Failure::Garbled(self.place.to_string(), what)
     }
 
-    /// A refusal in the API's own words, but for those that are about HTTP.
+    /// A refusal in the API's own words, but for that of a login, whose words are
+    /// about header fields.
     fn refusal(&self, answer: &Answer) -> Failure {
         let detail = json::from_str::<json::Value>(&answer.body).ok();
         let detail = detail.and_then(|document| {
@@ -101,18 +102,25 @@ impl Client {
         });
         match detail {
             Some(_) if answer.status == UNAUTHORIZED => {
-                Failure::Refused(UNAUTHORIZED, self.wish().to_owned())
+                Failure::Refused(UNAUTHORIZED, self.remedy().to_owned())
             }
             Some(detail) => Failure::Refused(answer.status, detail),
             None => self.garbled("an error in a form that is not known"),
         }
     }
 
-    /// What helps where no account was shown, or none that is known there.
-    fn wish(&self) -> &'static str {
-        match self.token {
-            None => "a token is needed: name its file by --token-file, or set SESSIOND_TOKEN",
-            Some(_) => "the token is not that of an account in the program's admin_accounts",
+    /// What to do about a login that is refused.
+    fn remedy(&self) -> &'static str {
+        match (&self.place, &self.token) {
+            (Place::Socket(_), _) => {
+                "a token is needed, and none goes over a socket: ask by --address"
+            }
+            (Place::Address { .. }, None) => {
+                "a token is needed: name its file by --token-file, or set SESSIOND_TOKEN"
+            }
+            (Place::Address { .. }, Some(_)) => {
+                "the token is not that of an account in the program's admin_accounts"
+            }
         }
     }
 

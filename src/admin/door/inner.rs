@@ -246,7 +246,7 @@ struct InnerDirectory {
 impl InnerDirectory {
     /// Makes one for this process: under `$RUNTIME_DIRECTORY`, which systemd
     /// sets, or else where temporary files are. Those that former processes
-    /// have left there go.
+    /// have left there go, but not within [`NEW_FOR`].
     fn new() -> io::Result<Self> {
         let parent =
             std::env::var_os("RUNTIME_DIRECTORY").map_or_else(std::env::temp_dir, PathBuf::from);
@@ -313,15 +313,16 @@ fn remove_stale(parent: &Path) {
     }
 }
 
-/// Whether a directory was changed a moment ago. Where the clock says that this
-/// is still to come, it was not: the clock has been set.
+/// Whether a directory was made, or its socket, less than [`NEW_FOR`] ago. One from
+/// the future is of a time before the clock was set back, and is not new.
 fn is_new(found: &Metadata) -> bool {
     let age = found.modified().ok().and_then(|time| time.elapsed().ok());
-    age.is_some_and(|age| age < NEW)
+    age.is_some_and(|age| age < NEW_FOR)
 }
 
-/// For how long a directory is left alone, whoever listens there.
-const NEW: Duration = Duration::from_secs(10);
+/// For how long a directory may be one whose maker does not listen yet. That takes
+/// microseconds, unless the machine stands still.
+const NEW_FOR: Duration = Duration::from_secs(10);
 
 /// Whether a directory's name is the prefix and two numbers.
 fn is_our_name(name: &str) -> bool {

@@ -439,7 +439,7 @@ fn pieces<R: Resource>(
 
 /// The addresses of the clients of sessions, each once.
 fn addresses(sessions: &[Arc<Session>]) -> HashSet<IpAddr> {
-    let remote = |session: &Arc<Session>| Some(session.client()?.told().remote?.ip());
+    let remote = |session: &Arc<Session>| Some(session.client()?.remote()?.ip());
     sessions.iter().filter_map(remote).collect()
 }
 

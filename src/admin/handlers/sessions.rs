@@ -24,8 +24,7 @@ impl Resource for Arc<Session> {
         let id = room.format(self.id().get());
         let service = self.service().name();
         let relationships = |out: &mut E| {
-            out.repeat(service, |out| {
-                out.key(key!("services"));
+            out.repeat(key!("services"), service, |out| {
                 out.begin_object();
                 out.key(key!("links"));
                 out.begin_object();
@@ -58,30 +57,26 @@ impl Resource for Arc<Session> {
 
 /// What a client's session has and a listener's has not.
 fn write_client(out: &mut impl Emit, session: &Session, client: &Client, view: &View) {
-    let told = client.told();
-    if let Some(login) = &told.login {
+    let seen = client.snapshot(view.now);
+    let login = seen.login.as_deref();
+    if let Some(login) = login {
         out.member(key!("user"), &login.user);
     }
-    if let Some(remote) = told.remote {
+    if let Some(remote) = seen.remote {
         match view.host(remote.ip()) {
             Some(host) => out.member(key!("remote"), host),
             None => out.member_address(key!("remote"), remote.ip()),
         }
         out.member_number(key!("port"), remote.port().into());
     }
-    if let Some(database) = told
-        .login
-        .as_ref()
-        .and_then(|login| login.database.as_ref())
-    {
+    if let Some(database) = login.and_then(|login| login.database.as_ref()) {
         out.member(key!("database"), database);
     }
-    let alive = client.alive(view.now);
     out.key(key!("idle"));
-    out.tenths(tenths(client.idle(alive)));
+    out.tenths(tenths(seen.idle));
     out.key(key!("seconds_alive"));
-    out.tenths(tenths(alive));
-    out.member_number(key!("io_activity"), client.activity(alive));
+    out.tenths(tenths(seen.alive));
+    out.member_number(key!("io_activity"), seen.activity);
     out.member_number(key!("bytes_from_client"), client.traffic().from_clients());
     out.member_number(key!("bytes_to_client"), client.traffic().to_clients());
     out.member_plain(
@@ -91,20 +86,20 @@ fn write_client(out: &mut impl Emit, session: &Session, client: &Client, view: &
     out.member_plain(key!("listener"), session.listener().name());
     out.key(key!("connections"));
     out.begin_array();
-    for connection in &*told.connections {
-        write_connection(out, connection, told.encryption);
+    for connection in &*seen.connections {
+        write_connection(out, connection, seen.encryption);
     }
     out.end_array();
-    if let Some(encryption) = told.encryption {
+    if let Some(encryption) = seen.encryption {
         out.key(key!("client"));
         out.begin_object();
         out.member_plain(key!("cipher"), encryption.cipher());
-        write_attributes(out, told.login.as_deref());
+        write_attributes(out, login);
         out.end_object();
     }
     out.key(key!("memory"));
     out.begin_object();
-    out.member_number(key!("total"), client.memory(&told) as u64);
+    out.member_number(key!("total"), seen.memory as u64);
     out.end_object();
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use sessiond::config::Config;
 use sessiond::registry::{Client, CloseReason, Registry, Service};
@@ -44,8 +44,9 @@ impl Running {
     /// The ports of its connections to servers.
     pub fn local_ports(&self) -> Vec<u16> {
         let sessions = self.registry.sessions.snapshot().into_iter();
-        let told = sessions.filter_map(|session| session.client().map(Client::told));
-        let connections = told.flat_map(|told| told.connections.to_vec());
+        let snapshot = |client: &Client| client.snapshot(Instant::now());
+        let seen = sessions.filter_map(|session| session.client().map(snapshot));
+        let connections = seen.flat_map(|seen| seen.connections.to_vec());
         connections
             .map(|connection| connection.local_port)
             .collect()
