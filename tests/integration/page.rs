@@ -10,7 +10,7 @@ use super::support::browser::Browser;
 use super::support::daemon::{one_service, program};
 use super::support::library::Library;
 use super::support::process::Process;
-use super::support::server::free_port;
+use super::support::server::{closed_port, free_port};
 use super::support::{Daemon, Directory, Server, until};
 
 /// Opens the page of a library, with one request of its tables behind it.
@@ -214,7 +214,7 @@ fn the_page_says_when_the_server_does_not_answer_and_goes_on_when_it_does() {
     let port = free_port().port();
     let text = format!(
         "[maxscale]\nadmin_port={port}\n{}",
-        one_service(free_port())
+        one_service(closed_port())
     );
     let path = directory.file("sessiond.cnf", text);
     let start = || {

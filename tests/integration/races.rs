@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::support::daemon::one_service;
 use super::support::http::connect;
+use super::support::server::free_port;
 use super::support::{Daemon, PATIENCE, Server};
 
 const ROUNDS: usize = 500;
@@ -95,7 +96,9 @@ fn a_session_is_killed_while_it_closes() {
 #[test]
 fn a_listener_is_stopped_while_clients_come() {
     let (server, _) = Server::new().echo();
-    let daemon = Daemon::start_controlled("", &one_service(server));
+    // A port that nobody else takes while the listener is stopped.
+    let port = format!("port={}", free_port().port());
+    let daemon = Daemon::start_controlled("", &one_service(server).replace("port=0", &port));
     let address = daemon.listener("listener");
     let descriptors = daemon.descriptors_at_rest();
     let begin = Instant::now();

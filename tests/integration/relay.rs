@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::support::daemon::one_service;
 use super::support::http::{connect, request};
-use super::support::server::{closed_port, full_backlog};
+use super::support::server::{closed_port, free_port, full_backlog};
 use super::support::{Daemon, Directory, PATIENCE, Server, until};
 
 /// A daemon before a server that the test plays.
@@ -317,9 +317,9 @@ fn servers_share_sessions_by_the_number_of_their_connections() {
 
 #[test]
 fn a_secondary_gets_sessions_only_while_no_primary_is_up() {
-    let (primary, secondary) = (Server::new(), Server::new());
+    let address = free_port();
+    let (primary, secondary) = (Server::at(address), Server::new());
     let config = two_servers(&secondary, "rank=secondary", &primary, "");
-    let address = primary.address();
     let daemon = Daemon::start(&config);
     let mut kept = Vec::new();
     for _ in 0..3 {
@@ -329,6 +329,10 @@ fn a_secondary_gets_sessions_only_while_no_primary_is_up() {
         ));
     }
     drop(primary);
+    // A program that another test starts may hold the socket for a moment.
+    until("the end of the primary", || {
+        TcpStream::connect(address).is_err().then_some(())
+    });
     kept.push((
         connect(daemon.listener("listener")),
         secondary.accept(&daemon),

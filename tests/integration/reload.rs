@@ -56,7 +56,9 @@ fn is_refused(address: SocketAddr) -> bool {
 fn what_is_new_appears_what_is_gone_goes_and_the_rest_stays() {
     let (one, two) = (Server::new(), Server::new());
     let common = server("one", one.address()) + &service("s", "one") + &listener("l", "s", 0);
-    let gone = server("gone", one.address()) + &service("t", "gone") + &listener("m", "t", 0);
+    let gone = server("gone", one.address())
+        + &service("t", "gone")
+        + &listener("m", "t", free_port().port());
     let daemon = Daemon::start_controlled("", &(common.clone() + &gone));
     let (stays, goes) = (daemon.listener("l"), daemon.listener("m"));
     let mut client = connect(stays);
@@ -200,9 +202,9 @@ fn a_listener_keeps_its_socket_where_it_stays_in_its_place() {
 
 #[test]
 fn what_is_stopped_or_drained_stays_so() {
-    let one = Server::new();
+    let (one, port) = (Server::new(), free_port().port());
     let text = |more: &str| {
-        server("one", one.address()) + more + &service("s", "one") + &listener("l", "s", 0)
+        server("one", one.address()) + more + &service("s", "one") + &listener("l", "s", port)
     };
     let daemon = Daemon::start_controlled("", &text(""));
     daemon.done("PUT", "/v1/listeners/l/stop");

@@ -1,7 +1,7 @@
 //! How it ends.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::thread;
@@ -9,14 +9,19 @@ use std::time::{Duration, Instant};
 
 use super::support::daemon::{one_service, program};
 use super::support::process::in_words_of_glibc;
-use super::support::server::closed_port;
+use super::support::server::{closed_port, free_port};
 use super::support::{Daemon, Directory, Server, http, until};
+
+/// One server, one service, and a listener on a port that is nobody else's afterwards.
+fn one_service_on_a_port(server: SocketAddr) -> String {
+    one_service(server).replace("port=0", &format!("port={}", free_port().port()))
+}
 
 #[test]
 fn each_signal_closes_everything_and_exits_with_0_within_a_second() {
     for signal in ["TERM", "INT"] {
         let server = Server::new();
-        let mut daemon = Daemon::start(&one_service(server.address()));
+        let mut daemon = Daemon::start(&one_service_on_a_port(server.address()));
         let mut client = http::connect(daemon.listener("listener"));
         let mut behind = server.accept(&daemon);
         let idle_admin_client = http::connect(daemon.admin());
@@ -165,7 +170,7 @@ fn an_end_without_anybody_to_tell_has_the_status_that_it_should_have() {
 fn with_a_session(grace: &str) -> (Daemon, TcpStream, TcpStream) {
     let server = Server::new();
     let grace = format!("shutdown_timeout={grace}\n");
-    let daemon = Daemon::start_controlled(&grace, &one_service(server.address()));
+    let daemon = Daemon::start_controlled(&grace, &one_service_on_a_port(server.address()));
     let client = http::connect(daemon.listener("listener"));
     let behind = server.accept(&daemon);
     daemon.client_sessions_until(1);

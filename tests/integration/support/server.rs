@@ -24,6 +24,11 @@ impl Server {
         Self::on(TcpListener::bind("127.0.0.1:0").unwrap())
     }
 
+    /// Listens on a port that [`free_port`] has found.
+    pub fn at(address: SocketAddr) -> Self {
+        Self::on(TcpListener::bind(address).unwrap())
+    }
+
     fn on(listener: TcpListener) -> Self {
         // The standard library asks for room for fewer than come at once in some tests.
         rustix::net::listen(&listener, 4096).unwrap();
@@ -173,15 +178,23 @@ pub fn tcp_socket() -> OwnedFd {
     socket_with(family, SocketType::STREAM, flags, None).unwrap()
 }
 
-/// A port that is free, for as long as nobody else takes it.
+/// A port for somebody who is told to listen there, now or later or again: as long
+/// as the test's process lives the system gives it to nobody who takes any port, be
+/// it to listen or to connect. Whoever listens must say `SO_REUSEADDR`, as servers do.
 pub fn free_port() -> SocketAddr {
-    Server::new().address()
+    let fd = tcp_socket();
+    rustix::net::sockopt::set_socket_reuseaddr(&fd, true).unwrap();
+    keep_port(fd)
 }
 
-/// A port on which nobody listens as long as the test's process lives: it is taken.
+/// A port on which nobody can listen as long as the test's process lives: it is taken.
 pub fn closed_port() -> SocketAddr {
+    keep_port(tcp_socket())
+}
+
+/// Binds a socket that never listens, and never closes.
+fn keep_port(fd: OwnedFd) -> SocketAddr {
     use rustix::net::{bind, getsockname};
-    let fd = tcp_socket();
     bind(&fd, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = SocketAddr::try_from(getsockname(&fd).unwrap()).unwrap();
     std::mem::forget(fd);
