@@ -180,8 +180,14 @@ fn it_is_stopped_while_it_reads_its_configuration_again() {
             let sections = &sections;
             scope.spawn(move || {
                 let reloaded = (0..ROUNDS / 2).filter(|round| {
-                    let order = ["HUP TERM", "HUP HUP TERM", "TERM HUP", "HUP TERM TERM"];
-                    stop_during_reload(sections, more, order[(round + half) % 4])
+                    let orders = [
+                        "HUP TERM",
+                        "HUP HUP TERM",
+                        "TERM HUP",
+                        "HUP TERM TERM",
+                        STOP_FIRST,
+                    ];
+                    stop_during_reload(sections, more, orders[(round + half) % orders.len()])
                 });
                 // It is no race if one side always wins.
                 let reloaded = reloaded.count();
@@ -192,6 +198,10 @@ fn it_is_stopped_while_it_reads_its_configuration_again() {
     assert!(begin.elapsed() < LIMIT, "{:?}", begin.elapsed());
 }
 
+/// A busy program finds both signals of `TERM HUP` at once, and reads again first;
+/// here it finds one after the other.
+const STOP_FIRST: &str = "TERM, and then HUP";
+
 /// Returns whether the other configuration was reached.
 fn stop_during_reload(sections: &str, more: &str, signals: &str) -> bool {
     let mut daemon = Daemon::start_controlled("", sections);
@@ -200,7 +210,15 @@ fn stop_during_reload(sections: &str, more: &str, signals: &str) -> bool {
     client.read_exact(&mut [0]).unwrap();
     daemon.configure("", &format!("{sections}{more}"));
     let begin = Instant::now();
-    daemon.process.signals(signals);
+    if signals == STOP_FIRST {
+        daemon.process.signal("TERM");
+        daemon.process.line("the beginning of the end", |line| {
+            (line == "<6>stopping").then_some(())
+        });
+        daemon.process.signal("HUP");
+    } else {
+        daemon.process.signals(signals);
+    }
     let status = daemon.process.wait();
     let log = daemon.process.log();
     assert_eq!(status.code(), Some(0), "{log:?}");

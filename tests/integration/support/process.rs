@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{PATIENCE, until};
 
 pub struct Process {
@@ -91,12 +93,17 @@ impl Process {
 
     /// Sends a signal by its name, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.id().to_string())
-            .status()
-            .unwrap();
-        assert!(status.success());
+        let signal = match name {
+            "TERM" => Signal::TERM,
+            "INT" => Signal::INT,
+            "HUP" => Signal::HUP,
+            "QUIT" => Signal::QUIT,
+            "STOP" => Signal::STOP,
+            "CONT" => Signal::CONT,
+            _ => panic!("which signal is {name}?"),
+        };
+        // No program is started for it, which would take its time.
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Sends signals by their names, microseconds after each other.
