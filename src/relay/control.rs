@@ -482,7 +482,7 @@ mod tests {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let text = format!(
             "[server]\ntype=server\naddress=127.0.0.1\nport={}\n[service]\ntype=service\nservers=server\n\
-             [listener]\ntype=listener\nservice=service\naddress=127.0.0.1\nport=0\n",
+             [listener]\ntype=listener\nservice=service\nprotocol=TCP\naddress=127.0.0.1\nport=0\n",
             server.local_addr().unwrap().port()
         );
         let config = Config::parse("test", text.as_bytes()).unwrap();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::support::daemon::one_service;
 use super::support::http::connect;
 use super::support::server::free_port;
-use super::support::{Daemon, PATIENCE, Server};
+use super::support::{Daemon, PATIENCE, Server, until};
 
 const ROUNDS: usize = 500;
 
@@ -24,23 +24,29 @@ fn connections(daemon: &Daemon, target: &str) -> u64 {
     document.integer("/data/attributes/statistics/connections")
 }
 
-/// A client that says one thing and hears it again, unless it is not let in, or
-/// not for long. True where it was served.
-fn is_served(address: SocketAddr) -> bool {
-    let Ok(mut stream) = TcpStream::connect(address) else {
-        return false;
-    };
+/// A client that has said one thing and heard it again; none where it was not let
+/// in, or not for long.
+fn served(address: SocketAddr) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let asked = stream.write_all(b"x");
-    match asked.and_then(|()| stream.read(&mut [0])) {
-        Ok(length) => length == 1,
+    match asked.and_then(|()| stream.read_exact(&mut [0])) {
+        Ok(()) => Some(stream),
         Err(error) => {
             let kind = error.kind();
-            let lost = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+            let lost = [
+                ErrorKind::ConnectionReset,
+                ErrorKind::BrokenPipe,
+                ErrorKind::UnexpectedEof,
+            ];
             assert!(lost.contains(&kind), "{kind}");
-            false
+            None
         }
     }
+}
+
+fn is_served(address: SocketAddr) -> bool {
+    served(address).is_some()
 }
 
 /// Does two things at once.
@@ -205,9 +211,9 @@ const STOP_FIRST: &str = "TERM, and then HUP";
 /// Returns whether the other configuration was reached.
 fn stop_during_reload(sections: &str, more: &str, signals: &str) -> bool {
     let mut daemon = Daemon::start_controlled("", sections);
-    let mut client = connect(daemon.listener("listener"));
-    client.write_all(b"x").unwrap();
-    client.read_exact(&mut [0]).unwrap();
+    // The start waits for the name, but only for a second.
+    let address = daemon.listener("listener");
+    let mut client = until("a client that is served", || served(address));
     daemon.configure("", &format!("{sections}{more}"));
     let begin = Instant::now();
     if signals == STOP_FIRST {

@@ -24,8 +24,10 @@ fn of(protocol: &str, server: SocketAddr, service_has: &str) -> Daemon {
 /// A daemon that has all the sessions it may have; the one it has is returned.
 fn full(protocol: &str) -> (Daemon, TcpStream) {
     let server = Server::new();
-    let daemon = of(protocol, server.address(), "max_connections=1");
+    let address = server.address();
+    // A server that says nothing for two seconds is down.
     server.say(GREETING);
+    let daemon = of(protocol, address, "max_connections=1");
     let first = connect(daemon.listener("listener"));
     daemon.session_until("2", "a connected session", |session| {
         session.text("/data/attributes/state") == "Session ready for routing"
