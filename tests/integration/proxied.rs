@@ -132,7 +132,7 @@ fn a_trusted_client_without_a_word_is_closed_after_ten_seconds() {
     assert!(client.read(&mut [0]).is_err());
     let waited = begin.elapsed();
     assert!(
-        waited >= Duration::from_secs(10) && waited < Duration::from_secs(12),
+        waited >= Duration::from_secs(10) && waited < Duration::from_secs(18),
         "{waited:?}"
     );
     daemon.ended_as("2", "connect timeout");
@@ -173,12 +173,11 @@ fn a_server_that_wants_to_know_is_told_who_the_client_is() {
     );
     rest.read_exact(&mut [0; 8]).unwrap();
     // What we say ourselves is not counted as the client's.
-    assert_eq!(
-        daemon
-            .get("/v1/sessions/3")
-            .integer("/data/attributes/bytes_from_client"),
-        8
-    );
+    let from_client = "/data/attributes/bytes_from_client";
+    let session = daemon.session_until("3", "the question in the counter", |session| {
+        session.integer(from_client) > 0
+    });
+    assert_eq!(session.integer(from_client), 8);
 
     // What a trusted client says of itself is passed on.
     let mut trusted = from("127.0.0.2", listener.port());

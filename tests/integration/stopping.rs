@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 use super::support::daemon::{one_service, program};
 use super::support::process::in_words_of_glibc;
 use super::support::server::{closed_port, free_port};
-use super::support::{Daemon, Directory, Server, http, until};
+use super::support::{Daemon, Directory, PATIENCE, Server, http, until};
+
+/// How long it may take to end where nothing is waited for, on a machine that is busy.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// One server, one service, and a listener on a port that is nobody else's afterwards.
 fn one_service_on_a_port(server: SocketAddr) -> String {
@@ -18,7 +21,7 @@ fn one_service_on_a_port(server: SocketAddr) -> String {
 }
 
 #[test]
-fn each_signal_closes_everything_and_exits_with_0_within_a_second() {
+fn each_signal_closes_everything_at_once_and_exits_with_0() {
     for signal in ["TERM", "INT"] {
         let server = Server::new();
         let mut daemon = Daemon::start(&one_service_on_a_port(server.address()));
@@ -30,11 +33,7 @@ fn each_signal_closes_everything_and_exits_with_0_within_a_second() {
         let begin = Instant::now();
         daemon.process.signal(signal);
         let status = daemon.process.wait();
-        assert!(
-            begin.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            begin.elapsed()
-        );
+        assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
         assert_eq!(status.code(), Some(0));
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
         assert_eq!(behind.read(&mut [0]).unwrap(), 0);
@@ -184,7 +183,7 @@ fn passes(client: &mut TcpStream, behind: &mut TcpStream) {
 
 #[test]
 fn sessions_get_the_shutdown_timeout_to_end_and_nobody_new_is_let_in() {
-    let (mut daemon, mut client, mut behind) = with_a_session("1s");
+    let (mut daemon, mut client, mut behind) = with_a_session("5s");
     let address = daemon.listener("listener");
     let begin = Instant::now();
     daemon.process.signal("TERM");
@@ -204,8 +203,8 @@ fn sessions_get_the_shutdown_timeout_to_end_and_nobody_new_is_let_in() {
     assert_eq!(behind.read(&mut [0]).unwrap(), 0);
     assert_eq!(daemon.process.wait().code(), Some(0));
     let took = begin.elapsed();
-    assert!(took >= Duration::from_secs(1), "{took:?}");
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took >= Duration::from_secs(5), "{took:?}");
+    assert!(took < PATIENCE, "{took:?}");
 }
 
 #[test]
@@ -240,7 +239,7 @@ fn a_second_signal_ends_it_at_once() {
         let begin = Instant::now();
         daemon.process.signal(second);
         assert_eq!(daemon.process.wait().code(), Some(0));
-        assert!(begin.elapsed() < Duration::from_secs(1));
+        assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
         assert!(
             daemon
@@ -282,7 +281,8 @@ fn while_it_ends_the_documents_say_so_and_who_waits_is_answered() {
         assert_eq!(state("/v1/listeners/listener"), "Stopped");
         assert_eq!(state("/v1/services/service"), "Stopped");
         until("somebody who waits", || {
-            (daemon.process.status("Threads") > 5).then_some(())
+            let threads = daemon.process.threads();
+            threads.iter().any(|name| name == "wait").then_some(())
         });
         drop((client, behind));
         let answer = waiting.join().unwrap();

@@ -105,15 +105,15 @@ fn monotonic_microseconds() -> u128 {
 
 #[test]
 fn the_watchdog_is_told_at_half_of_its_time_though_nothing_happens() {
+    let begin = Instant::now();
     let (_daemon, notify, _server) = notifying("", &[("WATCHDOG_USEC", "1000000")]);
     assert!(notify.message().ends_with("\nWATCHDOG=1"));
-    let begin = Instant::now();
     for _ in 0..4 {
         assert_eq!(notify.message(), "WATCHDOG=1");
     }
-    // The first one counts from the start, which is a little earlier.
+    // The first one comes at the start.
     assert!(
-        begin.elapsed() > Duration::from_millis(1400),
+        begin.elapsed() >= Duration::from_secs(2),
         "{:?}",
         begin.elapsed()
     );
@@ -129,7 +129,7 @@ fn a_watchdog_of_another_process_is_not_ours() {
 
 #[test]
 fn the_watchdog_is_told_nothing_while_one_of_the_loops_stands_still() {
-    let (daemon, notify, _server) = notifying("", &[("WATCHDOG_USEC", "400000")]);
+    let (daemon, notify, _server) = notifying("", &[("WATCHDOG_USEC", "2000000")]);
     notify.until("READY=1");
     for (thread, name) in [("relay", "relay's"), ("admin", "admin server's")] {
         notify.until("WATCHDOG=1");
@@ -148,7 +148,7 @@ fn the_watchdog_is_told_nothing_while_one_of_the_loops_stands_still() {
             .line(&complaint, |line| line.contains(&complaint).then_some(()));
         // One may have been sent before the loop stood still.
         while notify.within(Duration::from_millis(1)).is_some() {}
-        assert_eq!(notify.within(Duration::from_secs(1)), None, "{thread}");
+        assert_eq!(notify.within(Duration::from_secs(2)), None, "{thread}");
         assert_eq!(threads.ask(&format!("go {thread}")), format!("go {thread}"));
         notify.until("WATCHDOG=1");
         assert!(threads.end().success());

@@ -40,6 +40,15 @@ pub fn log_in(daemon: &Daemon, server: &Server, user: &str) -> (TcpStream, TcpSt
     let welcome = b"R\0\0\0\x08\0\0\0\0K\0\0\0\x0c\0\0\0\x07\0\0\0\x02Z\0\0\0\x05I";
     behind.write_all(welcome).unwrap();
     client.read_exact(&mut [0; 28]).unwrap();
+    // What has passed is counted first, and then looked at.
+    let port = u64::from(client.local_addr().unwrap().port());
+    until("a session that is logged in", || {
+        let sessions = daemon.client_sessions();
+        let own = sessions
+            .iter()
+            .find(|session| session.integer("/attributes/port") == port)?;
+        own.has("/attributes/user").then_some(())
+    });
     (client, behind)
 }
 

@@ -44,17 +44,16 @@ fn rows_come_and_go_as_clients_do() {
     assert!(lines[1].starts_with("ID  USER"), "{lines:#?}");
     assert!(lines[23].starts_with("q quit"), "{lines:#?}");
     let ann = log_in(&daemon, &server, "ann");
-    let lines = terminal.until("a row", |lines| lines[0].starts_with("1 session  "));
-    let words: Vec<&str> = lines[2].split_whitespace().collect();
-    assert_eq!(words[..5], ["3", "ann", "127.0.0.1", "Orders", "server"]);
+    terminal.until("a row", |lines| {
+        let words = lines[2].split_whitespace().take(5);
+        lines[0].starts_with("1 session  ")
+            && words.eq(["3", "ann", "127.0.0.1", "Orders", "server"])
+    });
     let _bob = log_in(&daemon, &server, "王小明");
-    let lines = terminal.until("two rows", |lines| ids(lines).len() == 2);
-    assert!(
-        lines
-            .iter()
-            .any(|line| line.starts_with("4   王小明  127.0.0.1")),
-        "{lines:#?}"
-    );
+    terminal.until("two rows", |lines| {
+        let is_bob = |line: &String| line.starts_with("4   王小明  127.0.0.1");
+        ids(lines).len() == 2 && lines.iter().any(is_bob)
+    });
     drop(ann);
     terminal.until("one row", |lines| ids(lines) == ["4"]);
     assert!(terminal.is_raw());
