@@ -25,8 +25,11 @@ pub const SESSIONS: &str = "sessions";
 /// How many lines may wait to be written: some 100 KiB.
 const QUEUE: usize = 1024;
 
-/// How long the end of the program waits for the last lines.
-const LAST_WAIT: Duration = Duration::from_millis(200);
+/// How long the end of the program waits for the last lines, where nobody reads.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// How often it looks whether there is room for its question.
+const LAST_LOOKS: Duration = Duration::from_millis(10);
 
 /// Sends all log lines of the program, and its panics, to standard error.
 pub fn start() -> io::Result<()> {
@@ -100,7 +103,7 @@ impl Log for Journal {
                 return;
             }
             entry = refused;
-            thread::park_timeout(LAST_WAIT / 20);
+            thread::park_timeout(LAST_LOOKS);
         }
         let _ = written.receive_until(end);
     }

@@ -232,8 +232,9 @@ impl Running {
     }
 }
 
-/// How long the end waits for those who follow, and for answers that waited.
-const LAST_WAIT: Duration = Duration::from_millis(200);
+/// How long the end waits for those who follow, and for answers that waited, where
+/// somebody does not read. Their threads give way to others, whatever those do.
+const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// How many long answers may be on their way at a time. Each costs a thread
 /// and two pieces; a reader that is slow can keep one for a minute.

@@ -143,11 +143,8 @@ fn a_log_that_nobody_reads_keeps_nobody_waiting() {
     assert!(killed.success());
     let begin = Instant::now();
     let status = until("the end of the program", || child.try_wait().unwrap());
-    assert!(
-        begin.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        begin.elapsed()
-    );
+    // The last lines have two seconds to be read.
+    assert!(begin.elapsed() < 2 * AT_ONCE, "{:?}", begin.elapsed());
     assert_eq!(status.code(), Some(0));
     drop(reader);
 }
