@@ -1,10 +1,9 @@
-//! What a resource is written to: text, or a tree for the parameters to look into.
+//! What a resource is written to: [text](super::Writer), or a [tree](super::Tree)
+//! for the parameters to look into.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::key::Key;
-use super::value::Value;
 
 /// Takes a JSON value, call by call, in order.
 pub trait Emit {
@@ -75,143 +74,5 @@ pub trait Emit {
     fn member_number(&mut self, key: &Key, value: u64) {
         self.key(key);
         self.number(value);
-    }
-}
-
-/// Makes a tree of what is written to it.
-#[derive(Debug, Default)]
-pub struct Tree {
-    /// What is open, from the outside in, and the key that waits for a value.
-    open: Vec<(Option<Cow<'static, str>>, Value)>,
-    key: Option<Cow<'static, str>>,
-    done: Option<Value>,
-}
-
-impl Tree {
-    /// The tree of what a function writes.
-    ///
-    /// # Panics
-    ///
-    /// Where it writes no value, or not a whole one.
-    #[must_use]
-    pub fn of(write: impl FnOnce(&mut Self)) -> Value {
-        let mut tree = Self::default();
-        write(&mut tree);
-        tree.done.expect("a whole value is written")
-    }
-
-    fn add(&mut self, value: Value) {
-        let key = self.key.take();
-        self.add_to(key, value);
-    }
-
-    fn add_to(&mut self, key: Option<Cow<'static, str>>, value: Value) {
-        match (self.open.last_mut(), key) {
-            (Some((_, Value::Object(members))), Some(key)) => {
-                members.push((key, value));
-            }
-            (Some((_, Value::Array(values))), _) => values.push(value),
-            _ => self.done = Some(value),
-        }
-    }
-
-    fn begin(&mut self, value: Value) {
-        let key = self.key.take();
-        self.open.push((key, value));
-    }
-
-    fn end(&mut self) {
-        if let Some((key, value)) = self.open.pop() {
-            self.add_to(key, value);
-        }
-    }
-}
-
-impl Emit for Tree {
-    fn begin_object(&mut self) {
-        self.begin(Value::Object(Vec::new()));
-    }
-
-    fn end_object(&mut self) {
-        self.end();
-    }
-
-    fn begin_array(&mut self) {
-        self.begin(Value::Array(Vec::new()));
-    }
-
-    fn end_array(&mut self) {
-        self.end();
-    }
-
-    fn key(&mut self, key: &Key) {
-        self.key = Some(Cow::Borrowed(key.name()));
-    }
-
-    fn key_of(&mut self, name: &str) {
-        self.key = Some(Cow::Owned(name.to_owned()));
-    }
-
-    fn plain(&mut self, parts: &[&str]) {
-        self.string_of(parts);
-    }
-
-    fn string_of(&mut self, parts: &[&str]) {
-        self.add(Value::String(parts.concat()));
-    }
-
-    fn number(&mut self, value: u64) {
-        self.add(Value::Whole(value.into()));
-    }
-
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "durations are far below the 2^53 tenths of a second that fit"
-    )]
-    fn tenths(&mut self, value: u64) {
-        self.add(if value.is_multiple_of(10) {
-            Value::Whole((value / 10).into())
-        } else {
-            Value::Fraction(value as f64 / 10.0)
-        });
-    }
-
-    fn boolean(&mut self, value: bool) {
-        self.add(Value::Boolean(value));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::key::key;
-    use super::super::writer::{Layout, Writer};
-    use super::*;
-
-    fn sample(out: &mut impl Emit) {
-        out.begin_object();
-        out.member(key!("string"), "a\"b");
-        out.member_number(key!("number"), u64::MAX);
-        out.key(key!("nested"));
-        out.begin_array();
-        out.tenths(15);
-        out.tenths(20);
-        out.boolean(true);
-        out.begin_object();
-        out.end_object();
-        out.begin_array();
-        out.end_array();
-        out.end_array();
-        out.end_object();
-    }
-
-    #[test]
-    fn a_tree_is_written_as_the_text_would_have_been() {
-        for layout in [Layout::Compact, Layout::Indented] {
-            let mut direct = Writer::new(layout);
-            sample(&mut direct);
-            let mut from_tree = Writer::new(layout);
-            Tree::of(sample).emit(&mut from_tree);
-            assert_eq!(from_tree.finish_text(), direct.finish_text());
-        }
     }
 }

@@ -18,7 +18,7 @@ const MAX_DEPTH: usize = 16;
 /// One filter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filter {
-    path: Path,
+    pub(super) path: Path,
     expression: Expression,
 }
 

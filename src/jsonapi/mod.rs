@@ -13,10 +13,11 @@ mod link;
 mod path;
 mod query;
 mod resource;
+mod tree;
 mod value;
 mod writer;
 
-pub use emit::{Emit, Tree};
+pub use emit::Emit;
 pub use error::ErrorObject;
 pub use filter::Filter;
 pub use key::Key;
@@ -28,5 +29,6 @@ pub use resource::{
     Collection, Resource, Selection, View, begin_collection, document, end_collection, select,
     write_object, write_row,
 };
+pub use tree::Tree;
 pub use value::Value;
 pub use writer::{Layout, Writer, push_decimal};

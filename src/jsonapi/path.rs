@@ -1,5 +1,6 @@
 //! Ways into a value: JSON pointers, and a small part of JSONPath.
 
+use super::tree::Beginning;
 use super::value::Value;
 
 /// The longest path that is read; every real one has fewer than 100 characters.
@@ -93,6 +94,15 @@ impl Path {
     pub fn inside(mut self, member: &str) -> Self {
         self.steps.insert(0, Step::Key(member.to_owned()));
         self
+    }
+
+    /// The first two names on the way, for a [`Tree`](super::Tree) of no more than that.
+    pub(super) fn beginning(&self) -> Beginning<'_> {
+        let name = |place: usize| match self.steps.get(place)? {
+            Step::Key(name) | Step::Name(name) => Some(&name[..]),
+            Step::Elements(_) | Step::All => None,
+        };
+        [name(0), name(1)]
     }
 
     /// Every value that it leads to.

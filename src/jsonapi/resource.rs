@@ -9,11 +9,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::emit::{Emit, Tree};
+use super::emit::Emit;
 use super::key::{Key, key};
 use super::link::Links;
 use super::path::Path;
 use super::query::{Page, Query, SortKey};
+use super::tree::{Beginning, Tree};
 use super::value::Value;
 use super::writer::Writer;
 use crate::time::LastAsctime;
@@ -138,10 +139,13 @@ pub fn select<R: Resource>(mut rows: Vec<R>, query: &Query, view: &View) -> Sele
 }
 
 fn filter_and_sort<R: Resource>(rows: Vec<R>, query: &Query, view: &View) -> Vec<R> {
+    let filtered = query.filters.iter().map(|filter| filter.path.beginning());
+    let sorted = query.sort.iter().map(|key| key.path.beginning());
+    let wanted: Vec<Beginning> = filtered.chain(sorted).collect();
     let mut kept = Vec::new();
     let mut keys = Vec::new();
     for row in rows {
-        let tree = Tree::of(|tree| row.emit(tree, view));
+        let tree = Tree::with(&wanted, |tree| row.emit(tree, view));
         if query.filters.iter().all(|filter| filter.keeps(&tree)) {
             keys.push((keys_of(&tree, &query.sort), kept.len()));
             kept.push(Some(row));
@@ -228,22 +232,32 @@ pub fn end_collection(writer: &mut Writer, query: &Query, total: usize) {
     writer.end_object();
 }
 
+/// The members of a resource object that are there whatever `fields` says.
+const WHOLE: [&str; 3] = ["id", "type", "links"];
+
+/// Those from whose members it chooses.
+const CHOSEN: [&str; 2] = ["attributes", "relationships"];
+
 /// Writes one resource object, or what is wanted of it.
 pub fn write_row<R: Resource>(writer: &mut Writer, row: &R, query: &Query, view: &View) {
     let Some(fields) = query.fields_of(row.collection().of) else {
         return row.emit(writer, view);
     };
     let fields: Vec<&Path> = fields.iter().collect();
-    let Value::Object(members) = Tree::of(|tree| row.emit(tree, view)) else {
+    let mut wanted: Vec<Beginning> = WHOLE.map(|name| [Some(name), None]).to_vec();
+    for path in &fields {
+        let [name, _] = path.beginning();
+        wanted.extend(CHOSEN.map(|member| [Some(member), name]));
+    }
+    let Value::Object(members) = Tree::with(&wanted, |tree| row.emit(tree, view)) else {
         return;
     };
-    let members = members
-        .into_iter()
-        .filter_map(|(name, value)| match &name[..] {
-            "attributes" | "relationships" => {
-                Path::select(&fields, &value).map(|selected| (name, selected))
-            }
-            _ => Some((name, value)),
-        });
+    let members = members.into_iter().filter_map(|(name, value)| {
+        if CHOSEN.contains(&&name[..]) {
+            Path::select(&fields, &value).map(|selected| (name, selected))
+        } else {
+            Some((name, value))
+        }
+    });
     Value::Object(members.collect()).emit(writer);
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::support::PATIENCE;
 use super::support::library::Library;
 use super::support::random::Random;
 
@@ -148,12 +149,19 @@ fn looking_into_ten_thousand_rows_takes_less_than_five_times_as_long_as_listing_
         "/v1/sessions?page[size]=100&page[number]=50",
         "/v1/sessions?filter[id]=lt(5000)&sort=-id&page[size]=1000&fields[sessions]=state",
     ] {
-        // In turn, so that whatever else the machine does is in both.
-        let round = |_| (time("/v1/sessions"), time(target));
-        let rounds: Vec<_> = (0..11).map(round).collect();
-        let plain = rounds.iter().map(|round| round.0).min().unwrap();
-        let taken = rounds.iter().map(|round| round.1).min().unwrap();
-        assert!(taken < 5 * plain, "{target}: {taken:?} against {plain:?}");
+        // In turn, so that whatever else the machine does is in both; and as often as it
+        // takes, where that leaves no time to the threads that stand back.
+        let (mut rounds, mut plain, mut taken) = (0, Duration::MAX, Duration::MAX);
+        let begin = Instant::now();
+        while rounds < 11 || taken >= 5 * plain {
+            assert!(
+                rounds < 11 || begin.elapsed() < PATIENCE,
+                "{target}: {taken:?} against {plain:?}"
+            );
+            plain = plain.min(time("/v1/sessions"));
+            taken = taken.min(time(target));
+            rounds += 1;
+        }
     }
     library.stop();
 }
