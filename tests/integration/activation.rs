@@ -1,12 +1,13 @@
 //! Sockets that listen before the program is there.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
 use super::support::daemon::{one_service, program_with_sockets};
 use super::support::process::Process;
 use super::support::server::free_port;
+use super::support::uninterrupted::ReadOn;
 use super::support::{Daemon, Directory, PATIENCE, Server, until};
 
 /// A service, and a listener of it at a place.
@@ -100,7 +101,7 @@ fn a_stopped_listener_sends_clients_of_its_socket_away() {
 /// Whether a client gets nothing but the end.
 fn is_sent_away(mut client: TcpStream) -> bool {
     client.set_read_timeout(Some(PATIENCE)).unwrap();
-    match client.read(&mut [0; 1]) {
+    match client.read_on(&mut [0; 1]) {
         Ok(length) => length == 0,
         Err(error) => error.kind() == ErrorKind::ConnectionReset,
     }

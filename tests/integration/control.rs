@@ -11,6 +11,7 @@ use super::support::http::connect;
 use super::support::mariadb::GREETING;
 use super::support::process::in_words_of_glibc;
 use super::support::server::full_backlog;
+use super::support::uninterrupted::ReadOn;
 use super::support::{Daemon, Document, Server, at_last, until};
 
 fn with_a_server() -> (Daemon, Server) {
@@ -116,8 +117,8 @@ fn by_force_the_sessions_end_too() {
         let mut behind = server.accept(&daemon);
         daemon.client_sessions_until(1);
         daemon.done("PUT", &format!("{target}/stop?force=yes"));
-        assert_eq!(client.read(&mut [0]).unwrap_or(0), 0);
-        assert_eq!(behind.read(&mut [0]).unwrap_or(0), 0);
+        assert_eq!(client.read_on(&mut [0]).unwrap_or(0), 0);
+        assert_eq!(behind.read_on(&mut [0]).unwrap_or(0), 0);
         daemon.ended_as("2", "killed");
         daemon.process.line("the line about it", |line| {
             line.ends_with(", and ended 1 session (2)").then_some(())
@@ -185,7 +186,7 @@ fn a_drained_server_gets_no_session_and_keeps_those_that_it_has() {
 
     daemon.done("PUT", "/v1/servers/two/set?state=drain");
     let mut refused = connect(address);
-    assert_eq!(refused.read(&mut [0]).unwrap(), 0);
+    assert_eq!(refused.read_on(&mut [0]).unwrap(), 0);
     assert_eq!(connections(&daemon, "/v1/servers/one"), 1);
     drop(first);
     drop(behind);
@@ -209,8 +210,8 @@ fn maintenance_ends_the_sessions_of_a_server_and_of_no_other() {
     let mut behind_second = two.accept(&daemon);
     daemon.client_sessions_until(2);
     daemon.done("PUT", "/v1/servers/one/set?state=maintenance&force=yes");
-    assert_eq!(first.read(&mut [0]).unwrap_or(0), 0);
-    assert_eq!(behind_first.read(&mut [0]).unwrap_or(0), 0);
+    assert_eq!(first.read_on(&mut [0]).unwrap_or(0), 0);
+    assert_eq!(behind_first.read_on(&mut [0]).unwrap_or(0), 0);
     daemon.ended_as("2", "server stopped");
     assert_eq!(state(&daemon, "/v1/servers/one"), "Running, Maintenance");
     passes(&mut second, &mut behind_second);

@@ -15,6 +15,7 @@ use super::support::hazard::{Before, honest};
 use super::support::http::{Answer, connect, exchange};
 use super::support::library::Library;
 use super::support::server::closed_port;
+use super::support::uninterrupted::{PeekOn, ReadOn};
 use super::support::{Daemon, Directory, Document, PATIENCE, at_last, until};
 
 fn daemon() -> Daemon {
@@ -210,7 +211,7 @@ fn a_request_that_does_not_come_to_its_end_is_408() {
             for byte in b"GET /v1/sessions/1 HTTP/1.1 and so on" {
                 // It fails where the answer has come meanwhile.
                 let _ = drip.write_all(&[*byte]);
-                match drip.read(&mut [0; 12]) {
+                match drip.read_on(&mut [0; 12]) {
                     Ok(length) => {
                         assert!(length > 0 && begin.elapsed() >= Duration::from_secs(5));
                         return;
@@ -231,7 +232,7 @@ fn a_request_that_does_not_come_to_its_end_is_408() {
 fn an_idle_connection_is_closed_after_15_seconds() {
     let daemon = daemon();
     let ends_after = |mut stream: TcpStream, begin: Instant| {
-        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        assert_eq!(stream.read_on(&mut [0]).unwrap(), 0);
         let waited = begin.elapsed();
         assert!(waited >= Duration::from_secs(15), "{waited:?}");
     };
@@ -259,7 +260,7 @@ fn a_reset_right_after_the_request_harms_nobody() {
         stream.write_all(GET.as_bytes()).unwrap();
         if round % 2 == 0 {
             // With the answer unread, closing resets.
-            stream.peek(&mut [0]).unwrap();
+            stream.peek_on(&mut [0]).unwrap();
         }
     }
     before.same_after();
@@ -491,7 +492,7 @@ fn a_client_that_ends_its_stream_after_the_request_is_still_answered() {
         for _ in 0..3 {
             assert_eq!(Answer::read(&mut stream, false).status, 200);
         }
-        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        assert_eq!(stream.read_on(&mut [0]).unwrap(), 0);
     }
 }
 
@@ -708,7 +709,7 @@ trait FirstBytes {
 
 impl FirstBytes for BufReader<TcpStream> {
     fn fill_buf_at_least_once(&mut self) {
-        assert!(self.get_ref().peek(&mut [0]).unwrap() > 0);
+        assert!(self.get_ref().peek_on(&mut [0]).unwrap() > 0);
     }
 }
 
@@ -746,7 +747,7 @@ fn the_fifth_long_answer_at_a_time_is_503_and_there_is_a_place_again_when_one_en
         let reader = until("a free place", || {
             let mut reader = ask_for_the_list(address, "1.1");
             let mut start = [0; 12];
-            reader.get_ref().peek(&mut start).unwrap();
+            reader.get_ref().peek_on(&mut start).unwrap();
             reader.fill_buf_at_least_once();
             start.ends_with(b"200").then_some(reader)
         });

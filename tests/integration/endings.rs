@@ -13,6 +13,7 @@ use super::support::daemon::one_service;
 use super::support::http::connect;
 use super::support::relay::Running;
 use super::support::server::{closed_port, free_port, full_backlog};
+use super::support::uninterrupted::{PeekOn, ReadOn};
 use super::support::{Server, at_last, until};
 
 /// A relay before a server that the test plays, a client and the server's end of its connection.
@@ -28,7 +29,7 @@ fn connected() -> (Running, TcpStream, TcpStream) {
 /// not do: a program that another test starts at this moment has it as well.
 fn reset(stream: TcpStream) {
     until("bytes that stay unread", || {
-        (stream.peek(&mut [0]).unwrap() > 0).then_some(())
+        (stream.peek_on(&mut [0]).unwrap() > 0).then_some(())
     });
     rustix::net::connect_unspec(&stream).unwrap();
     drop(stream);
@@ -43,14 +44,14 @@ fn the_first_thing_that_ends_is_the_reason() {
         (
             |client, mut server| {
                 drop(client);
-                assert_eq!(server.read(&mut [0]).unwrap(), 0);
+                assert_eq!(server.read_on(&mut [0]).unwrap(), 0);
             },
             CloseReason::ClientClosed,
         ),
         (
             |mut client, server| {
                 drop(server);
-                assert_eq!(client.read(&mut [0]).unwrap(), 0);
+                assert_eq!(client.read_on(&mut [0]).unwrap(), 0);
             },
             CloseReason::ServerClosed,
         ),
@@ -58,7 +59,7 @@ fn the_first_thing_that_ends_is_the_reason() {
             |client, mut server| {
                 server.write_all(b"unread").unwrap();
                 reset(client);
-                assert_eq!(server.read(&mut [0]).unwrap(), 0);
+                assert_eq!(server.read_on(&mut [0]).unwrap(), 0);
             },
             CloseReason::ClientReset,
         ),
@@ -66,7 +67,7 @@ fn the_first_thing_that_ends_is_the_reason() {
             |mut client, server| {
                 client.write_all(b"unread").unwrap();
                 reset(server);
-                assert_eq!(client.read(&mut [0]).unwrap(), 0);
+                assert_eq!(client.read_on(&mut [0]).unwrap(), 0);
             },
             CloseReason::ServerLost,
         ),
@@ -75,9 +76,9 @@ fn the_first_thing_that_ends_is_the_reason() {
             |mut client, mut server| {
                 client.write_all(b"unread").unwrap();
                 client.shutdown(Shutdown::Write).unwrap();
-                assert_eq!(server.read(&mut [0; 3]).unwrap(), 3);
+                assert_eq!(server.read_on(&mut [0; 3]).unwrap(), 3);
                 reset(server);
-                assert_eq!(client.read(&mut [0]).unwrap(), 0);
+                assert_eq!(client.read_on(&mut [0]).unwrap(), 0);
             },
             CloseReason::ClientClosed,
         ),
@@ -85,10 +86,10 @@ fn the_first_thing_that_ends_is_the_reason() {
             |mut client, mut server| {
                 server.write_all(b"unread").unwrap();
                 server.shutdown(Shutdown::Write).unwrap();
-                assert_eq!(client.read(&mut [0; 3]).unwrap(), 3);
+                assert_eq!(client.read_on(&mut [0; 3]).unwrap(), 3);
                 // The end is behind the rest of the bytes; the client has it before it resets.
                 reset(client);
-                assert_eq!(server.read(&mut [0]).unwrap(), 0);
+                assert_eq!(server.read_on(&mut [0]).unwrap(), 0);
             },
             CloseReason::ServerClosed,
         ),
@@ -127,14 +128,14 @@ fn a_client_that_breaks_off_before_there_is_a_server_is_a_client_reset() {
 #[test]
 fn no_server_and_the_end_of_the_program_are_reasons_too() {
     let running = Running::start(&one_service(closed_port()));
-    assert_eq!(connect(running.address).read(&mut [0]).unwrap(), 0);
+    assert_eq!(connect(running.address).read_on(&mut [0]).unwrap(), 0);
     running.ended(CloseReason::NoServerAvailable);
     running.stop();
 
     let (running, mut client, _server) = connected();
     let registry = Arc::clone(&running.registry);
     running.stop();
-    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    assert_eq!(client.read_on(&mut [0]).unwrap(), 0);
     assert_eq!(
         registry.topology().services[0].closed(CloseReason::Shutdown),
         1
@@ -258,7 +259,7 @@ fn each_address_of_a_name_is_tried_whether_the_one_before_refuses_or_is_silent()
 fn a_server_that_is_back_is_found_without_a_client() {
     let address = free_port();
     let running = Running::start(&one_service(address));
-    assert_eq!(connect(running.address).read(&mut [0]).unwrap(), 0);
+    assert_eq!(connect(running.address).read_on(&mut [0]).unwrap(), 0);
     assert!(!running.registry.topology().servers[0].is_up());
     let _back = TcpListener::bind(address).unwrap();
     until("a probe that succeeds", || {

@@ -1,6 +1,6 @@
 //! What happens to sessions, as it happens: in the log, and to those who follow.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -12,6 +12,7 @@ use super::support::http::connect;
 use super::support::interactive::Interactive;
 use super::support::library::Library;
 use super::support::mariadb::{MariaDb, client};
+use super::support::uninterrupted::{PeekOn, ReadOn};
 use super::support::{Daemon, Document, Server, until};
 
 /// Somebody who follows the events.
@@ -146,7 +147,7 @@ fn a_refused_client_is_an_event_and_a_listener_is_none() {
     let _first = connect(daemon.listener("listener"));
     follower.event("open");
     let mut second = connect(daemon.listener("listener"));
-    assert_eq!(second.read(&mut [0]).unwrap(), 0);
+    assert_eq!(second.read_on(&mut [0]).unwrap(), 0);
     follower.event("open");
     let close = follower.event("close");
     assert_eq!(close.text("/reason"), "no server available");
@@ -271,7 +272,7 @@ fn a_follower_that_reads_nothing_more_loses_its_connection() {
     until("the end of the connection", || {
         stream.set_nonblocking(true).unwrap();
         // The first lines may be on their way still.
-        let is_open = match stream.peek(&mut [0]) {
+        let is_open = match stream.peek_on(&mut [0]) {
             Ok(_) => true,
             Err(error) => error.kind() == ErrorKind::WouldBlock,
         };

@@ -12,6 +12,7 @@ use super::support::http::connect;
 use super::support::mariadb::{GREETING, MariaDb, query};
 use super::support::relay::Running;
 use super::support::server::{free_port, full_backlog};
+use super::support::uninterrupted::ReadOn;
 use super::support::{Daemon, PATIENCE, Server, until};
 
 /// Longer than two rounds of probes, and the time that they may take.
@@ -82,7 +83,7 @@ fn each_server_is_probed_every_two_seconds_and_left_at_once() {
         let since = begin.elapsed();
         assert!(since >= number * Duration::from_millis(1800), "{since:?}");
         probe.set_read_timeout(Some(PATIENCE)).unwrap();
-        assert_eq!(probe.read(&mut [0]).unwrap(), 0);
+        assert_eq!(probe.read_on(&mut [0]).unwrap(), 0);
     }
 }
 
@@ -256,7 +257,7 @@ fn a_server_that_resets_a_connection_is_not_down() {
     for number in 0..200 {
         let mut client = connect(daemon.listener("listener"));
         // Its own connection may end in order or not.
-        let _ = client.read(&mut [0]);
+        let _ = client.read_on(&mut [0]);
         let ended = daemon.ended(&(2 + number).to_string());
         assert_eq!(ended.text("/data/attributes/close_reason"), "server lost");
         assert_eq!(state(&daemon, "server"), "Running");

@@ -8,6 +8,7 @@ use super::support::daemon::one_service;
 use super::support::http::connect;
 use super::support::library::Library;
 use super::support::server::full_backlog;
+use super::support::uninterrupted::ReadOn;
 use super::support::{Daemon, Document, Server, at_last, until};
 
 /// A daemon before an echo, that remembers so many sessions.
@@ -27,7 +28,7 @@ fn visit(address: SocketAddr) {
 /// Leaves in order, and returns when the other side has noticed.
 fn leave(mut client: TcpStream) {
     client.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    assert_eq!(client.read_on(&mut [0]).unwrap(), 0);
 }
 
 fn ids(daemon: &Daemon, target: &str) -> Vec<String> {

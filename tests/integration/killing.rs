@@ -9,6 +9,7 @@ use super::support::daemon::one_service;
 use super::support::http::connect;
 use super::support::mariadb::{MariaDb, client, query, text};
 use super::support::server::full_backlog;
+use super::support::uninterrupted::ReadOn;
 use super::support::{Daemon, Server, at_last, until};
 
 /// A daemon, and the server behind it that the test plays.
@@ -33,7 +34,7 @@ fn through(daemon: &Daemon, server: &Server) -> (TcpStream, TcpStream, String) {
 
 /// The connection has ended, in order or not.
 fn has_ended(stream: &mut TcpStream) -> bool {
-    match stream.read(&mut [0]) {
+    match stream.read_on(&mut [0]) {
         Ok(length) => length == 0,
         Err(error) => error.kind() == ErrorKind::ConnectionReset,
     }
@@ -277,7 +278,7 @@ fn time_to_kill_a_thousand() -> Duration {
             stream.set_nonblocking(true).unwrap();
         }
         let ended = held.iter_mut().filter_map(|stream| {
-            matches!(stream.read(&mut [0]), Ok(0)).then(|| stream.peer_addr().unwrap().port())
+            matches!(stream.read_on(&mut [0]), Ok(0)).then(|| stream.peer_addr().unwrap().port())
         });
         let ended: Vec<u16> = ended.collect();
         (ended.len() >= 1000).then_some(ended)

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::support::daemon::one_service;
 use super::support::http::connect;
 use super::support::server::full_backlog;
+use super::support::uninterrupted::ReadOn;
 use super::support::{Daemon, Server, at_last, until};
 
 /// One service before a server, with what else is said of both.
@@ -24,7 +25,7 @@ fn a_service_has_no_more_sessions_than_it_may() {
     let address = daemon.listener("listener");
     let one = (connect(address), server.accept(&daemon));
     let _two = (connect(address), server.accept(&daemon));
-    assert_eq!(connect(address).read(&mut [0]).unwrap(), 0);
+    assert_eq!(connect(address).read_on(&mut [0]).unwrap(), 0);
     daemon.ended_as("4", "no server available");
     drop(one);
     daemon.client_sessions_until(1);
@@ -41,7 +42,7 @@ fn a_server_has_no_more_sessions_than_it_may() {
     let daemon = with(&server, "max_connections=1", "");
     let address = daemon.listener("listener");
     let one = (connect(address), server.accept(&daemon));
-    assert_eq!(connect(address).read(&mut [0]).unwrap(), 0);
+    assert_eq!(connect(address).read_on(&mut [0]).unwrap(), 0);
     daemon.ended_as("3", "no server available");
     assert_eq!(
         daemon
@@ -61,7 +62,7 @@ fn a_server_that_does_not_answer_in_time_is_a_connect_timeout() {
         let daemon = with(&silent, "", "connect_timeout=200ms");
         let begin = Instant::now();
         let mut client = connect(daemon.listener("listener"));
-        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        assert_eq!(client.read_on(&mut [0]).unwrap(), 0);
         let waited = begin.elapsed();
         let reason = daemon.ended("2").text("/data/attributes/close_reason");
         // The probes find out within two seconds that it does not answer.
@@ -91,8 +92,8 @@ fn what_passes_either_way_keeps_a_session_from_being_idle() {
         to.read_exact(&mut [0]).unwrap();
         std::thread::park_timeout(Duration::from_millis(100));
     }
-    assert_eq!(client.read(&mut [0]).unwrap(), 0);
-    assert_eq!(behind.read(&mut [0]).unwrap(), 0);
+    assert_eq!(client.read_on(&mut [0]).unwrap(), 0);
+    assert_eq!(behind.read_on(&mut [0]).unwrap(), 0);
     daemon.ended_as("2", "idle timeout");
 }
 

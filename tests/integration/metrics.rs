@@ -8,6 +8,7 @@ use super::support::http::{Answer, connect, exchange};
 use super::support::library::Library;
 use super::support::prometheus::Metrics;
 use super::support::server::closed_port;
+use super::support::uninterrupted::ReadOn;
 use super::support::{Daemon, Server, until};
 
 /// Waits until a number of a daemon's metrics is what it should be.
@@ -51,7 +52,7 @@ fn numbers_follow_clients_as_they_come_speak_and_go() {
     at_server.write_all(b"hello, client").unwrap();
     one.read_exact(&mut [0; 13]).unwrap();
     // A third one is not let in.
-    assert_eq!(connect(address).read(&mut [0]).unwrap(), 0);
+    assert_eq!(connect(address).read_on(&mut [0]).unwrap(), 0);
     let refused =
         "sessiond_sessions_closed_total{service=\"service\",reason=\"no_server_available\"}";
     until_number(&daemon, refused, 1);
@@ -91,7 +92,7 @@ fn numbers_follow_clients_as_they_come_speak_and_go() {
     for (client, mut at_server) in [(one, at_server), other] {
         drop(client);
         // Were both ends gone by the time the program looks, either could be the first.
-        assert_eq!(at_server.read(&mut [0]).unwrap(), 0);
+        assert_eq!(at_server.read_on(&mut [0]).unwrap(), 0);
     }
     until_number(
         &daemon,

@@ -9,6 +9,7 @@ use super::support::daemon::one_service;
 use super::support::http::connect;
 use super::support::mariadb::{MariaDb, client, query};
 use super::support::server::tcp_socket;
+use super::support::uninterrupted::ReadOn;
 use super::support::{Daemon, Directory, Server};
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 3306\r\n";
@@ -129,7 +130,7 @@ fn a_trusted_client_without_a_word_is_closed_after_ten_seconds() {
     let mut client = connect(daemon.listener("listener"));
     client.write_all(b"PROXY").unwrap();
     // What it had said was never taken, so it sees a reset.
-    assert!(client.read(&mut [0]).is_err());
+    assert!(client.read_on(&mut [0]).is_err());
     let waited = begin.elapsed();
     assert!(
         waited >= Duration::from_secs(10) && waited < Duration::from_secs(18),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::support::daemon::one_service;
 use super::support::http::connect;
 use super::support::server::free_port;
+use super::support::uninterrupted::ReadOn;
 use super::support::{Daemon, PATIENCE, Server, until};
 
 const ROUNDS: usize = 500;
@@ -230,7 +231,7 @@ fn stop_during_reload(sections: &str, more: &str, signals: &str) -> bool {
     assert_eq!(status.code(), Some(0), "{log:?}");
     assert!(begin.elapsed() < PATIENCE / 2, "{:?}", begin.elapsed());
     // The connection has ended, in order or not.
-    assert_eq!(client.read(&mut [0]).unwrap_or(0), 0);
+    assert_eq!(client.read_on(&mut [0]).unwrap_or(0), 0);
     assert!(!log.iter().any(|line| line.starts_with("<3>")), "{log:?}");
     daemon
         .process

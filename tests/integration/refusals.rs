@@ -11,6 +11,7 @@ use super::support::mariadb::{GREETING, client};
 use super::support::postgresql::psql;
 use super::support::python::python;
 use super::support::server::{closed_port, full_backlog};
+use super::support::uninterrupted::ReadOn;
 use super::support::{Daemon, Document, PATIENCE, Server, until};
 
 /// A service whose clients speak this protocol.
@@ -177,7 +178,7 @@ fn what_a_refused_client_sends_instead_only_ends_its_own_session() {
     client.write_all(&STARTUP[..9]).unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
     // What it had said was never taken, so it sees a reset.
-    assert!(client.read(&mut [0]).is_err());
+    assert!(client.read_on(&mut [0]).is_err());
     down.client_sessions_until(0);
 }
 

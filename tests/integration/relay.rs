@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::support::daemon::one_service;
 use super::support::http::{connect, request};
 use super::support::server::{closed_port, free_port, full_backlog};
+use super::support::uninterrupted::{PeekOn, ReadOn};
 use super::support::{Daemon, Directory, PATIENCE, Server, until};
 
 /// A daemon before a server that the test plays.
@@ -47,7 +48,7 @@ fn two_servers(one: &Server, one_has: &str, two: &Server, two_has: &str) -> Stri
 fn reset(stream: TcpStream) {
     // Closing with unread bytes resets (RFC 2525, section 2.17), so the peer must have sent some.
     until("bytes that stay unread", || {
-        (stream.peek(&mut [0]).unwrap() > 0).then_some(())
+        (stream.peek_on(&mut [0]).unwrap() > 0).then_some(())
     });
     drop(stream);
 }
@@ -109,8 +110,8 @@ fn a_session_is_listed_while_it_is_open() {
     });
 
     drop(client);
-    assert_eq!(behind.read(&mut [0; 9]).unwrap(), 1);
-    assert_eq!(behind.read(&mut [0]).unwrap(), 0);
+    assert_eq!(behind.read_on(&mut [0; 9]).unwrap(), 1);
+    assert_eq!(behind.read_on(&mut [0]).unwrap(), 0);
     drop(behind);
     daemon.ended("2");
 }
@@ -250,7 +251,7 @@ fn a_slow_reader_slows_its_writer_and_nobody_else() {
         let mut received = 0;
         let mut buffer = [0; 16384];
         loop {
-            let length = client.read(&mut buffer).unwrap();
+            let length = client.read_on(&mut buffer).unwrap();
             if length == 0 {
                 break;
             }
@@ -272,7 +273,7 @@ fn a_busy_session_does_not_starve_others() {
             let reading = thread::spawn(move || {
                 let mut total = 0_u64;
                 let mut buffer = vec![0; 16384];
-                while let Ok(length @ 1..) = client.read(&mut buffer) {
+                while let Ok(length @ 1..) = client.read_on(&mut buffer) {
                     total += length as u64;
                 }
                 total
@@ -388,7 +389,7 @@ fn a_server_that_does_not_answer_is_left_for_the_next_after_connect_timeout() {
 fn a_client_without_a_server_is_closed() {
     let daemon = Daemon::start(&one_service(closed_port()));
     let mut client = connect(daemon.listener("listener"));
-    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    assert_eq!(client.read_on(&mut [0]).unwrap(), 0);
     daemon.ended("2");
     assert_eq!(daemon.get("/v1/sessions").elements("/data").len(), 1);
     daemon.process.line("the reason", |line| {
@@ -444,7 +445,7 @@ fn listeners_take_both_families_and_unix_sockets() {
     assert!(!session.has("/attributes/remote") && !session.has("/attributes/port"));
     assert_eq!(session.text("/attributes/protocol"), "PostgreSQLClient");
     unix.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(unix.read(&mut [0]).unwrap(), 0);
+    assert_eq!(unix.read_on(&mut [0]).unwrap(), 0);
     daemon.client_sessions_until(0);
 
     let port = daemon.listener("both").port();

@@ -13,6 +13,7 @@ use super::support::interactive::Interactive;
 use super::support::mariadb::{GREETING, MariaDb, client};
 use super::support::process::in_words_of_glibc;
 use super::support::server::{free_port, full_backlog};
+use super::support::uninterrupted::ReadOn;
 use super::support::{Daemon, Server, until};
 
 fn server(name: &str, address: SocketAddr) -> String {
@@ -95,8 +96,8 @@ fn what_is_new_appears_what_is_gone_goes_and_the_rest_stays() {
 
     // What is gone: its socket, its sessions, its name.
     assert!(is_refused(goes));
-    assert_eq!(lost.read(&mut [0]).unwrap_or(0), 0);
-    assert_eq!(behind_lost.read(&mut [0]).unwrap_or(0), 0);
+    assert_eq!(lost.read_on(&mut [0]).unwrap_or(0), 0);
+    assert_eq!(behind_lost.read_on(&mut [0]).unwrap_or(0), 0);
     daemon.ended_as("4", "shutdown");
     assert_eq!(daemon.request("GET", "/v1/services/t").status, 404);
 
@@ -138,7 +139,7 @@ fn changed_parameters_hold_for_new_sessions() {
             .integer("/data/attributes/statistics/connections");
         assert_eq!(count, 2, "{target}");
     }
-    assert_eq!(new.read(&mut [0]).unwrap(), 0);
+    assert_eq!(new.read_on(&mut [0]).unwrap(), 0);
     daemon.ended_as("3", "idle timeout");
     passes(&mut old, &mut behind_old);
 }
@@ -164,7 +165,7 @@ fn a_removed_server_gets_no_session_and_its_sessions_get_the_shutdown_timeout() 
         session.text("/data/attributes/state") == "Stopping session"
     });
     passes(&mut first, &mut behind_first);
-    assert_eq!(first.read(&mut [0]).unwrap_or(0), 0);
+    assert_eq!(first.read_on(&mut [0]).unwrap_or(0), 0);
     assert!(begin.elapsed() >= Duration::from_secs(5));
     daemon.ended_as("2", "server stopped");
     passes(&mut second, &mut behind_second);

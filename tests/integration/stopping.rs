@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::support::daemon::{one_service, program};
 use super::support::process::in_words_of_glibc;
 use super::support::server::{closed_port, free_port};
+use super::support::uninterrupted::ReadOn;
 use super::support::{Daemon, Directory, PATIENCE, Server, http, until};
 
 /// How long it may take to end where nothing is waited for, on a machine that is busy.
@@ -35,8 +36,8 @@ fn each_signal_closes_everything_at_once_and_exits_with_0() {
         let status = daemon.process.wait();
         assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
         assert_eq!(status.code(), Some(0));
-        assert_eq!(client.read(&mut [0]).unwrap(), 0);
-        assert_eq!(behind.read(&mut [0]).unwrap(), 0);
+        assert_eq!(client.read_on(&mut [0]).unwrap(), 0);
+        assert_eq!(behind.read_on(&mut [0]).unwrap(), 0);
         drop(idle_admin_client);
         TcpListener::bind(daemon.listener("listener")).expect("the listener's port is free again");
     }
@@ -196,8 +197,8 @@ fn sessions_get_the_shutdown_timeout_to_end_and_nobody_new_is_let_in() {
         (answer.status, answer.detail().as_str()),
         (409, "the program is stopping")
     );
-    assert_eq!(client.read(&mut [0]).unwrap(), 0);
-    assert_eq!(behind.read(&mut [0]).unwrap(), 0);
+    assert_eq!(client.read_on(&mut [0]).unwrap(), 0);
+    assert_eq!(behind.read_on(&mut [0]).unwrap(), 0);
     assert_eq!(daemon.process.wait().code(), Some(0));
     let took = begin.elapsed();
     assert!(took >= Duration::from_secs(5), "{took:?}");
@@ -237,7 +238,7 @@ fn a_second_signal_ends_it_at_once() {
         daemon.process.signal(second);
         assert_eq!(daemon.process.wait().code(), Some(0));
         assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
-        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        assert_eq!(client.read_on(&mut [0]).unwrap(), 0);
         assert!(
             daemon
                 .process

@@ -13,6 +13,7 @@ use super::bank::{self, Bank};
 use super::pause;
 use super::rest::Tally;
 use crate::support::random::Random;
+use crate::support::uninterrupted::ReadOn;
 use crate::support::{Daemon, PATIENCE};
 
 /// The longest pause between two visits of a client.
@@ -105,7 +106,7 @@ fn hear(stream: &mut TcpStream, said: &[u8]) -> io::Result<()> {
     let mut bytes = vec![0; 16 * 1024];
     while at < said.len() {
         let wanted = bytes.len().min(said.len() - at);
-        let length = stream.read(&mut bytes[..wanted])?;
+        let length = stream.read_on(&mut bytes[..wanted])?;
         if length == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -134,7 +135,7 @@ fn echo_half_closed(places: &Places, random: &mut Random) -> io::Result<()> {
     stream.write_all(&said)?;
     stream.shutdown(Shutdown::Write)?;
     hear(&mut stream, &said)?;
-    match stream.read(&mut [0])? {
+    match stream.read_on(&mut [0])? {
         0 => Ok(()),
         _ => panic!("more than was said"),
     }
@@ -270,7 +271,7 @@ fn bank_broken(places: &Places, random: &mut Random) -> io::Result<()> {
     stream.write_all(&login)?;
     stream.set_read_timeout(Some(Duration::from_millis(500)))?;
     // The server may wait for the rest of what it takes for a packet.
-    let _ = stream.read(&mut [0; 1000]);
+    let _ = stream.read_on(&mut [0; 1000]);
     Ok(())
 }
 

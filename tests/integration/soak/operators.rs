@@ -3,7 +3,7 @@
 //! The door may show anybody out when others come, so a connection that ends is
 //! nothing special to them. What they are answered must be something they can be.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,6 +14,7 @@ use super::pause;
 use super::rest::Tally;
 use crate::support::http::Answer;
 use crate::support::random::Random;
+use crate::support::uninterrupted::ReadOn;
 use crate::support::{Daemon, until};
 
 /// The longest pause between two requests.
@@ -170,7 +171,7 @@ fn follow(mut stream: BufReader<TcpStream>, random: &mut Random) -> io::Result<(
     while Instant::now() < until {
         if reads {
             // There may be nothing new for a while.
-            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.read_on(&mut [0; 4096]);
         } else {
             pause(Duration::from_millis(50));
         }
@@ -238,7 +239,7 @@ fn pipeline(stream: &mut TcpStream, random: &mut Random) -> io::Result<()> {
     // Reads some of it.
     let mut bytes = vec![0; 64 * 1024];
     for _ in 0..random.below(100) {
-        if stream.read(&mut bytes)? == 0 {
+        if stream.read_on(&mut bytes)? == 0 {
             break;
         }
     }
@@ -257,7 +258,7 @@ fn long_head(stream: &mut TcpStream, random: &mut Random) -> io::Result<()> {
         stream,
         "GET /{filler} HTTP/1.1\r\nHost: localhost\r\nX: {filler}\r\n\r\n"
     )?;
-    stream.read(&mut [0; 1000]).map(|_| ())
+    stream.read_on(&mut [0; 1000]).map(|_| ())
 }
 
 fn reset_after_request(stream: &mut TcpStream, _: &mut Random) -> io::Result<()> {

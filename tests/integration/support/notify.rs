@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::PATIENCE;
+use super::uninterrupted::uninterrupted;
 
 pub struct Notify {
     socket: UnixDatagram,
@@ -32,7 +33,7 @@ impl Notify {
     pub fn within(&self, limit: Duration) -> Option<String> {
         let mut buffer = [0; 4096];
         self.socket.set_read_timeout(Some(limit)).unwrap();
-        let length = self.socket.recv(&mut buffer).ok()?;
+        let length = uninterrupted(|| self.socket.recv(&mut buffer)).ok()?;
         Some(String::from_utf8(buffer[..length].to_vec()).unwrap())
     }
 

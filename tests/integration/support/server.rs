@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::uninterrupted::{PeekOn, ReadOn};
 use super::{Daemon, PATIENCE, until};
 
 /// Listens on a free port. What is done with a connection is up to the test.
@@ -100,7 +101,7 @@ impl Server {
                     }
                     // Whoever has left has heard enough.
                     let _ = stream.write_all(bytes);
-                    let _ = stream.read(&mut [0; 512]);
+                    let _ = stream.read_on(&mut [0; 512]);
                 });
             }
         });
@@ -134,7 +135,7 @@ impl Server {
             for stream in self.listener.incoming().map_while(Result::ok) {
                 let counted = Arc::clone(&counted);
                 let serve = move || {
-                    if stream.peek(&mut [0])? > 0 {
+                    if stream.peek_on(&mut [0])? > 0 {
                         counted.fetch_add(1, Relaxed);
                     }
                     let mut reader = stream.try_clone()?;
