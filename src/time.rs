@@ -10,6 +10,28 @@ pub fn http_date(time: SystemTime) -> HttpDate {
     HttpDate::from(clamp(time))
 }
 
+/// The form of [`http_date`] for times that are asked for again and again: that of
+/// now, and that of what rarely changes.
+#[derive(Debug, Default)]
+pub struct HttpDates {
+    /// The seconds that were asked for lately, from 1970 on, by their last three
+    /// bits, and their forms.
+    lately: [(u64, String); 8],
+}
+
+impl HttpDates {
+    /// A time in the form of [`http_date`].
+    pub fn of(&mut self, time: SystemTime) -> &str {
+        let since = clamp(time).duration_since(SystemTime::UNIX_EPOCH);
+        let second = since.unwrap_or_default().as_secs();
+        let (last, form) = &mut self.lately[(second % 8) as usize];
+        if *last != second || form.is_empty() {
+            (*last, *form) = (second, http_date(time).to_string());
+        }
+        form
+    }
+}
+
 /// A time in the form of C's `asctime`: `Wed May 17 10:06:35 2017`, a day below
 /// ten padded with a space.
 pub fn asctime(time: SystemTime) -> String {
@@ -91,6 +113,16 @@ mod tests {
         for milliseconds in [0, 999, 1000, 0, 86_400_000] {
             let time = SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds);
             assert_eq!(*last.of(time), *asctime(time));
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_lately_is_not_taken_for_another_time() {
+        let mut dates = HttpDates::default();
+        // A day is a multiple of eight seconds, too.
+        for seconds in [0, 8, 0, 7, 15, 86_400, 0, 1_495_015_595, 1_495_015_603] {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1000 * seconds + 999);
+            assert_eq!(dates.of(time), http_date(time).to_string());
         }
     }
 

@@ -40,6 +40,7 @@ use crate::jsonapi::Layout;
 use crate::pulse::Pulse;
 use crate::registry::Registry;
 use crate::thread::start_thread;
+use crate::time::HttpDates;
 use access::Access;
 pub use access::Rules;
 use answer::answer;
@@ -253,11 +254,11 @@ struct Asked<'a> {
 /// in while others are answered come at once.
 fn run(mut door: Door, pulse: &Pulse, threads: &Threads, answer: &dyn Fn(&Asked<'_>) -> Reply) {
     let clients = door.clients();
-    let mut events = door.events();
+    let (mut events, mut dates) = (door.events(), HttpDates::default());
     while door.turn(&mut events) {
         pulse.beat();
         while let Some(request) = door.receive() {
-            respond(request, &clients, threads, answer);
+            respond(request, &clients, threads, &mut dates, answer);
             pulse.beat();
         }
     }
@@ -270,6 +271,7 @@ fn respond(
     request: Request,
     clients: &Clients,
     threads: &Threads,
+    dates: &mut HttpDates,
     answer: &dyn Fn(&Asked<'_>) -> Reply,
 ) {
     // The client may have left meanwhile; then nobody waits for an answer.
@@ -282,15 +284,21 @@ fn respond(
         let reply = catch_unwind(AssertUnwindSafe(|| answer(&asked)));
         let reply = reply.unwrap_or_else(|_| Reply::refuse(&Refusal::Internal, Layout::Compact));
         let method = Method::parse(request.method().as_str());
-        send_or_defer(reply, client, method, threads);
+        send_or_defer(reply, client, method, threads, dates);
     }
     drop(request.into_writer());
 }
 
 /// Sends an answer, or finds out on a thread of its own what it is.
-fn send_or_defer(mut reply: Reply, client: Arc<Client>, method: Method, threads: &Threads) {
+fn send_or_defer(
+    mut reply: Reply,
+    client: Arc<Client>,
+    method: Method,
+    threads: &Threads,
+    dates: &mut HttpDates,
+) {
     let Some(work) = reply.take_work() else {
-        return send(reply, client, method, threads, None);
+        return send(reply, client, method, threads, dates, None);
     };
     client.defer(reply.waits());
     let (waiting, place, others) = (Arc::clone(&client), reply.take_place(), threads.clone());
@@ -299,7 +307,14 @@ fn send_or_defer(mut reply: Reply, client: Arc<Client>, method: Method, threads:
         stand_back();
         let reply = find_out(work, &waiting);
         if waiting.end_deferral(Instant::now()) {
-            send(reply, waiting, method, &others, place);
+            send(
+                reply,
+                waiting,
+                method,
+                &others,
+                &mut HttpDates::default(),
+                place,
+            );
         }
         drop(deferral);
     });
@@ -307,7 +322,7 @@ fn send_or_defer(mut reply: Reply, client: Arc<Client>, method: Method, threads:
         log::error!("cannot start a thread for an answer that has to wait: {cause}");
         if client.end_deferral(Instant::now()) {
             let refused = Reply::refuse(&Refusal::Internal, Layout::Compact);
-            send(refused, client, method, threads, None);
+            send(refused, client, method, threads, dates, None);
         }
     }
 }
@@ -331,6 +346,7 @@ fn send(
     client: Arc<Client>,
     method: Method,
     threads: &Threads,
+    dates: &mut HttpDates,
     own_place: Option<Place>,
 ) {
     let framing = client.framing();
@@ -339,7 +355,7 @@ fn send(
         client.close_after_answer();
     }
     let (place, status, endless) = (reply.take_place(), reply.status(), reply.is_endless());
-    let (head, body) = reply.into_parts(SystemTime::now(), client.keeps_alive(), framing);
+    let (head, body) = reply.into_parts(SystemTime::now(), dates, client.keeps_alive(), framing);
     let now = Instant::now();
     if endless {
         client.stop_clock();

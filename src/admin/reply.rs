@@ -4,7 +4,6 @@
 //! `Connection: close` and gives a 204 a length (RFC 9110, section 8.6,
 //! forbids it); and the door answers what never reaches tiny_http.
 
-use std::fmt::Write;
 use std::time::SystemTime;
 
 use super::negotiation::MediaType;
@@ -12,7 +11,7 @@ use super::precondition::Validators;
 use super::refusal::Refusal;
 use super::stream::Place;
 use crate::jsonapi::{ErrorObject, Layout, push_decimal};
-use crate::time::http_date;
+use crate::time::HttpDates;
 
 /// How long a part of a document gets before it is sent. A document of one
 /// part goes out whole; of a longer one there is never more in memory.
@@ -233,6 +232,7 @@ impl Reply {
     pub(super) fn into_parts(
         self,
         now: SystemTime,
+        dates: &mut HttpDates,
         keep_alive: bool,
         framing: Framing,
     ) -> (String, Body) {
@@ -246,16 +246,14 @@ impl Reply {
         head.push_str("HTTP/1.1 ");
         push_decimal(&mut head, status.into());
         head.extend([" ", reason, "\r\nServer: sessiond\r\n"]);
-        // Writing to a string cannot fail.
-        let _ = write!(head, "Date: {}\r\n", http_date(now));
+        head.extend(["Date: ", dates.of(now), "\r\n"]);
         head.push_str("Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n");
         if !matches!(self.body, Body::Empty) {
             head.extend(["Content-Type: ", self.media_type.as_str(), "\r\n"]);
         }
         if let Some(validators) = &self.validators {
             head.extend(["Vary: Accept\r\nETag: ", &validators.tag]);
-            let modified = http_date(validators.modified);
-            let _ = write!(head, "\r\nLast-Modified: {modified}\r\n");
+            head.extend(["\r\nLast-Modified: ", dates.of(validators.modified), "\r\n"]);
         } else if self.media_type.is_of_metrics() {
             head.push_str("Vary: Accept\r\n");
         }
@@ -285,7 +283,8 @@ impl Reply {
 
     /// An answer that is not long, as it goes to the client.
     pub(super) fn into_bytes(self, now: SystemTime, keep_alive: bool) -> Vec<u8> {
-        let (head, body) = self.into_parts(now, keep_alive, Framing::Close);
+        let (head, body) =
+            self.into_parts(now, &mut HttpDates::default(), keep_alive, Framing::Close);
         let mut bytes = head.into_bytes();
         if let Body::Whole(document) = body {
             bytes.extend(document);
@@ -319,8 +318,16 @@ mod tests {
 
     #[test]
     fn a_short_document_has_a_length_and_a_long_one_has_chunks_or_the_end_of_the_connection() {
-        let head =
-            |reply: Reply, framing| reply.into_parts(SystemTime::UNIX_EPOCH, true, framing).0;
+        let head = |reply: Reply, framing| {
+            reply
+                .into_parts(
+                    SystemTime::UNIX_EPOCH,
+                    &mut HttpDates::default(),
+                    true,
+                    framing,
+                )
+                .0
+        };
         let short = || Reply::pieces(Box::new(|| Piece::Last(b"{}\n".to_vec())));
         let long = || Reply::pieces(Box::new(|| Piece::More(b"{".to_vec())));
         for framing in [Framing::Chunks, Framing::Close] {
@@ -348,7 +355,12 @@ mod tests {
             refuse(Refusal::Busy("")),
             page.of(MediaType::Script, validators),
         ] {
-            let (head, _) = reply.into_parts(SystemTime::now(), false, Framing::Close);
+            let (head, _) = reply.into_parts(
+                SystemTime::now(),
+                &mut HttpDates::default(),
+                false,
+                Framing::Close,
+            );
             assert!(head.len() <= HEAD_ESTIMATE, "{}", head.len());
         }
     }

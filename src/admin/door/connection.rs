@@ -17,6 +17,7 @@ use crate::admin::reply::{Framing, Reply};
 use crate::admin::statistics::Method;
 use crate::jsonapi::Layout;
 use crate::socket;
+use crate::time::HttpDates;
 
 /// How long a connection may rest between requests.
 const IDLE_LIMIT: Duration = Duration::from_secs(15);
@@ -318,7 +319,12 @@ impl Connection {
         let reply = Reply::refuse(refusal, Layout::Compact);
         let bytes = if head_alone {
             reply
-                .into_parts(SystemTime::now(), false, Framing::Close)
+                .into_parts(
+                    SystemTime::now(),
+                    &mut HttpDates::default(),
+                    false,
+                    Framing::Close,
+                )
                 .0
                 .into_bytes()
         } else {
