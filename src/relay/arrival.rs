@@ -97,8 +97,12 @@ impl Relay {
             Ok(None) if ends => self.close(slot, CloseReason::ClientClosed),
             Ok(None) => {}
             Err(malformed) => {
-                let listener = session.record.listener().name();
-                log::warn!("listener {listener}: a client of a trusted network {malformed}");
+                if let Some(omitted) = self.bad_headers.admit(self.now) {
+                    let listener = session.record.listener().name();
+                    log::warn!(
+                        "listener {listener}: a client of a trusted network {malformed}{omitted}"
+                    );
+                }
                 self.close(slot, CloseReason::ProtocolError);
             }
         }

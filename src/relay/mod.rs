@@ -21,6 +21,7 @@ mod deadline;
 mod health;
 mod limits;
 mod listen;
+mod log_limit;
 mod names;
 mod pipe;
 mod rest;
@@ -48,6 +49,7 @@ use accept::Acceptor;
 use control::Control;
 use deadline::Deadlines;
 use health::Health;
+use log_limit::LogLimit;
 use names::Names;
 use rest::Scratch;
 use session::{Backend, Next, Session};
@@ -59,6 +61,10 @@ pub use listen::ListenError;
 
 /// How many events one turn of the loop takes.
 const EVENTS: usize = 1024;
+
+/// How many lines the log gets in a second about clients of trusted networks that
+/// begin with something else than a PROXY header. Each such client is one connect.
+const BAD_HEADER_LINES: u32 = 10;
 
 /// How many sessions there may be with so many descriptors: a client's and a
 /// server's each, beside those for long streams.
@@ -88,6 +94,7 @@ pub struct Relay {
     /// Whether the log knows that this machine has run out of something that
     /// connections to servers need.
     shortage_told: bool,
+    bad_headers: LogLimit,
     /// What the configuration has made, as it is now.
     topology: Arc<Topology>,
     /// Looks up the names of servers.
@@ -136,6 +143,7 @@ impl Relay {
             scratch: Scratch::new(Channels::count_beside(sessions_at_most)),
             refused: 0,
             shortage_told: false,
+            bad_headers: LogLimit::new(BAD_HEADER_LINES),
             topology: registry_topology,
             names: None,
             now: Instant::now(),
@@ -196,6 +204,7 @@ impl Relay {
             self.deadlines.next(),
             self.health.next(),
             self.acceptor.next(),
+            self.bad_headers.next(),
         ]
         .into_iter()
         .flatten()
@@ -229,6 +238,9 @@ impl Relay {
             self.expire(slot);
         }
         self.health.turn(self.poll.registry(), self.now);
+        if let Some(count) = self.bad_headers.take_omitted(self.now) {
+            log::warn!("{count} more clients of trusted networks sent no valid PROXY header");
+        }
         self.follow();
         self.accept();
         for slot in self.closed.drain(..) {

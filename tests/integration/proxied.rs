@@ -122,6 +122,43 @@ fn what_is_no_header_from_a_trusted_client_is_a_protocol_error() {
     daemon.ended_as("7", "client closed");
 }
 
+/// The number before the words, in a log line.
+fn number_before(line: &str, words: &str) -> Option<usize> {
+    let (before, _) = line.split_once(words)?;
+    before.rsplit(['(', '>']).next()?.parse().ok()
+}
+
+#[test]
+fn a_flood_of_bad_headers_is_ten_log_lines_a_second_and_a_count_of_the_rest() {
+    const CLIENTS: usize = 300;
+    let server = Server::new();
+    let daemon = Daemon::start(&trusting(&server, "127.0.0.1"));
+    let begin = Instant::now();
+    for _ in 0..CLIENTS {
+        let mut client = connect(daemon.listener("listener"));
+        client.write_all(b"junk").unwrap();
+        let mut rest = Vec::new();
+        let _ = client.read_to_end(&mut rest);
+    }
+    let (mut lines, mut omitted) = (0, 0);
+    // Without further clients, the count of the last second has a line of its own.
+    daemon
+        .process
+        .line("each client in a line or a count", |line| {
+            if let Some(count) =
+                number_before(line, " more clients of trusted networks sent no valid")
+            {
+                omitted += count;
+            } else if line.contains("a client of a trusted network does not begin with") {
+                lines += 1;
+                omitted += number_before(line, " similar line").unwrap_or(0);
+            }
+            (lines + omitted == CLIENTS).then_some(())
+        });
+    let seconds = usize::try_from(begin.elapsed().as_secs()).unwrap();
+    assert!(lines <= 10 * (seconds + 2), "{lines} lines in {seconds} s");
+}
+
 #[test]
 fn a_trusted_client_without_a_word_is_closed_after_ten_seconds() {
     let server = Server::new();
