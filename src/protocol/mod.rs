@@ -11,6 +11,9 @@
 pub mod mariadb;
 pub mod postgresql;
 pub mod proxy;
+mod server_error;
+
+pub use server_error::ServerError;
 
 use std::fmt;
 
@@ -39,19 +42,42 @@ pub enum Side {
     Server,
 }
 
-/// What a session has told of itself.
+/// What a session's bytes have shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// The server's own number for the connection.
     ConnectionId(u64),
-    /// From here on everything is encrypted, and nothing more can be seen.
+    /// From here on everything is encrypted, and no further fact follows.
     Encrypted,
-    /// Somebody has logged in, or the session has become somebody else's.
+    /// A login or a change of user has succeeded.
     LoggedIn(Login),
-    /// The server has refused the login.
-    Refused,
-    /// It is not known any more who is logged in.
+    /// The server has refused the login. No further fact follows.
+    Refused {
+        /// The login that the client asked for, where it had asked before the server refused.
+        claimed: Option<Login>,
+        /// The reason, as the server gave it.
+        error: ServerError,
+    },
+    /// User and database are not known any more.
     Unclear,
+    /// The default database has changed; `None` where there is none now, or it is not known any more.
+    Database(Option<String>),
+    /// The server's version: from the greeting (MariaDB, without the prefix `5.5.5-`), or from
+    /// the parameter `server_version` (PostgreSQL).
+    ServerVersion(String),
+    /// The client's connection attribute `application_name` has changed (PostgreSQL).
+    ApplicationName(String),
+    /// What a request to cancel this session's query must present (PostgreSQL's BackendKeyData).
+    CancelKey {
+        /// The server process of the session.
+        process_id: u32,
+        /// The secret key, 4 to 256 bytes.
+        key: Box<[u8]>,
+    },
+    /// Whether the server is a standby, as it says at login and when it is promoted (PostgreSQL).
+    HotStandby(bool),
+    /// The client ends the session: COM_QUIT or Terminate. No further fact follows.
+    Quit,
 }
 
 /// Who has logged in.

@@ -89,7 +89,18 @@ fn tell(facts: &mut Vec<Fact>, record: &registry::Session) {
             Fact::Encrypted => record.set_encrypted(now),
             Fact::LoggedIn(login) => record.set_login(Some(known(login)), now),
             Fact::Unclear => record.set_login(None, now),
-            Fact::Refused => log::debug!("session {}: the login was refused", record.id()),
+            Fact::Refused { error, .. } => log::debug!(
+                "session {}: the login was refused: {} {}",
+                record.id(),
+                error.code,
+                error.message
+            ),
+            Fact::Database(_)
+            | Fact::ServerVersion(_)
+            | Fact::ApplicationName(_)
+            | Fact::CancelKey { .. }
+            | Fact::HotStandby(_)
+            | Fact::Quit => {}
         }
     }
 }

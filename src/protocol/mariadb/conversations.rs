@@ -2,7 +2,7 @@
 
 use super::capability::{CONNECT_WITH_DATABASE, MYSQL, PROTOCOL_41, SECURE_CONNECTION, TLS};
 use super::*;
-use crate::protocol::{Login, MAX_NAME};
+use crate::protocol::{Login, MAX_NAME, ServerError};
 
 const OK: &[u8] = b"\0\0\0\x02\0\0\0";
 const ERROR: &[u8] = b"\xff\x15\x04#28000Access denied";
@@ -37,7 +37,8 @@ impl Talk {
     fn greeted() -> Self {
         let mut talk = Self::default();
         assert_eq!(talk.server(0, &greeting(u32::MAX)), Stage::Login);
-        assert_eq!(talk.told(), [Fact::ConnectionId(7)]);
+        let version = Fact::ServerVersion("10.11".into());
+        assert_eq!(talk.told(), [Fact::ConnectionId(7), version]);
         talk
     }
 
@@ -105,6 +106,18 @@ fn ann() -> Fact {
     logged_in("ann")
 }
 
+fn refused(claimed: Option<&str>, code: &str, message: &str) -> Fact {
+    let claimed = claimed.map(|user| match logged_in(user) {
+        Fact::LoggedIn(login) => login,
+        other => panic!("{other:?}"),
+    });
+    let error = ServerError {
+        code: code.into(),
+        message: message.into(),
+    };
+    Fact::Refused { claimed, error }
+}
+
 #[test]
 fn an_observer_is_small() {
     assert!(size_of::<Observer>() <= 128, "{}", size_of::<Observer>());
@@ -141,14 +154,40 @@ fn a_server_may_ask_for_more_before_it_decides() {
 fn a_server_that_refuses_ends_it() {
     let mut talk = Talk::asked(PLAIN);
     assert_eq!(talk.server(2, ERROR), Stage::Over);
-    assert_eq!(talk.told(), [Fact::Refused]);
+    assert_eq!(talk.told(), [refused(Some("ann"), "1045", "Access denied")]);
     let mut talk = Talk::default();
     assert_eq!(talk.server(0, b"\xff\x10\x04Full"), Stage::Over);
-    assert_eq!(talk.told(), [Fact::Refused]);
+    assert_eq!(talk.told(), [refused(None, "1040", "Full")]);
     // From there on nothing counts.
     talk.server(0, &greeting(u32::MAX));
     assert_eq!(talk.client(1, &response(PLAIN, b"ann\0\0")), Stage::Over);
     assert_eq!(talk.told(), []);
+}
+
+#[test]
+fn a_server_may_refuse_after_some_rounds_or_before_the_client_has_answered() {
+    let mut talk = Talk::asked(PLAIN);
+    talk.server(2, SWITCH);
+    talk.client(3, b"a password\0");
+    talk.server(4, b"\x01\x03");
+    let error = packet(5, ERROR);
+    let (last, before) = error.split_last().unwrap();
+    assert_eq!(talk.say(Side::Server, before), Stage::Login);
+    assert_eq!(talk.say(Side::Client, b"what is this?"), Stage::Login);
+    assert_eq!(talk.told(), []);
+    assert_eq!(talk.say(Side::Server, &[*last]), Stage::Over);
+    assert_eq!(talk.told(), [refused(Some("ann"), "1045", "Access denied")]);
+    for client in [&b""[..], b"\x09\0"] {
+        let mut talk = Talk::greeted();
+        talk.say(Side::Client, client);
+        assert_eq!(talk.server(1, b"\xff\x1d\x04#08S01Down"), Stage::Over);
+        assert_eq!(talk.told(), [refused(None, "1053", "Down")]);
+    }
+    let mut talk = Talk::asked(PLAIN);
+    let long = [b"\xff\x15\x04", b"x".repeat(9_000).as_slice()].concat();
+    assert_eq!(talk.server(2, &long), Stage::Over);
+    let message = "x".repeat(MAX_ERROR - 3);
+    assert_eq!(talk.told(), [refused(Some("ann"), "1045", &message)]);
 }
 
 #[test]
@@ -183,12 +222,14 @@ fn what_is_not_a_login_is_not_looked_at() {
     over(Talk::default(), server, &packet(0, b""));
     over(Talk::default(), server, &packet(0, &greeting(0)[..30]));
     over(Talk::default(), server, b"\x01\x04\0\0\x0a");
-    over(Talk::greeted(), server, b"\0");
+    over(Talk::greeted(), server, &packet(1, OK));
+    over(Talk::greeted(), server, &packet(1, b"\xff\x10"));
     let login = response(PLAIN, b"ann\0\0\0");
     over(Talk::greeted(), client, &packet(0, &login));
     over(Talk::greeted(), client, &packet(1, &login[..34]));
     over(Talk::greeted(), client, &packet(1, b"\x85\xa6\0\0ann\0key"));
-    over(Talk::greeted(), client, b"\x01\x40\0\x01\x85");
+    let [low, middle, high, _] = u32::try_from(MAX_LOGIN + 1).unwrap().to_le_bytes();
+    over(Talk::greeted(), client, &[low, middle, high, 1, 0x85]);
     let long = response(
         PLAIN,
         &[vec![b'n'; MAX_NAME + 1], b"\0\0\0".to_vec()].concat(),
@@ -235,7 +276,7 @@ fn an_exchange_in_which_a_number_or_a_turn_is_wrong_is_not_looked_at() {
 
 #[test]
 fn a_login_of_all_that_may_be_held_is_read_and_a_longer_one_is_not() {
-    for (length, expected) in [(MAX_HELD, Stage::Login), (MAX_HELD + 1, Stage::Over)] {
+    for (length, expected) in [(MAX_LOGIN, Stage::Login), (MAX_LOGIN + 1, Stage::Over)] {
         let mut body = response(PLAIN, b"ann\0\0shop\0");
         body.resize(length, 0);
         let mut talk = Talk::greeted();

@@ -17,7 +17,7 @@ const OK: u8 = 0x00;
 const SHORTEST_OK: u32 = 7;
 
 /// The shortest error packet: its number.
-const SHORTEST_ERROR: u32 = 3;
+pub(super) const SHORTEST_ERROR: u32 = 3;
 
 /// The first byte of an authentication switch, which may be its only one.
 const SWITCH: u8 = 0xfe;
@@ -91,6 +91,10 @@ impl Exchange {
 
     pub(super) fn asked(&self) -> Option<&Asked> {
         self.asked.as_ref()
+    }
+
+    pub(super) fn take_asked(&mut self) -> Option<Asked> {
+        self.asked.take()
     }
 }
 

@@ -2,7 +2,7 @@
 //! whole, cut in two at every byte, and byte by byte, it tells the same.
 
 use super::{Greeting, NoGreeting, Observer, greeting};
-use crate::protocol::{Fact, Login, MAX_HELD, Side, Stage};
+use crate::protocol::{Fact, Login, MAX_HELD, ServerError, Side, Stage};
 
 /// A recorded handshake by its name.
 macro_rules! handshake {
@@ -125,12 +125,16 @@ fn a_login_by_a_scrambled_password_is_seen() {
     assert_eq!(stages, OPEN);
     let greeting = greeted(&turns);
     assert_eq!(greeting.version, "5.5.5-10.11.19-MariaDB-0+deb12u1");
-    let [connection, login] = facts.as_slice() else {
+    let [connection, version, login] = facts.as_slice() else {
         panic!("{facts:?}");
     };
     assert_eq!(
         *connection,
         Fact::ConnectionId(greeting.connection_id.into())
+    );
+    assert_eq!(
+        *version,
+        Fact::ServerVersion("10.11.19-MariaDB-0+deb12u1".into())
     );
     let login = check(login, "native", Some("shop"), &CLIENT);
     assert!(
@@ -143,15 +147,33 @@ fn a_login_by_a_scrambled_password_is_seen() {
 #[test]
 fn a_login_by_another_plugin_is_seen() {
     let (facts, stages) = facts(&handshake!("ed25519"));
-    assert_eq!((facts.len(), stages.as_slice()), (2, &OPEN[..]));
-    check(&facts[1], "curve", None, &CLIENT);
+    assert_eq!((facts.len(), stages.as_slice()), (3, &OPEN[..]));
+    check(&facts[2], "curve", None, &CLIENT);
 }
 
 #[test]
-fn a_login_that_is_refused_is_nobodys() {
-    for turns in [handshake!("failed"), handshake!("full-greeting")] {
+fn a_login_that_is_refused_is_reported_with_its_error() {
+    for (turns, database, code, message) in [
+        (
+            handshake!("failed"),
+            Some("shop"),
+            "1045",
+            "Access denied for user 'native'@'localhost' (using password: YES)",
+        ),
+        (
+            handshake!("full-greeting"),
+            None,
+            "1040",
+            "Too many connections",
+        ),
+    ] {
         let (facts, stages) = facts(&turns);
-        assert_eq!(facts[1..], [Fact::Refused]);
+        let [_, _, Fact::Refused { claimed, error }] = facts.as_slice() else {
+            panic!("{facts:?}");
+        };
+        let claimed = Fact::LoggedIn(claimed.clone().unwrap());
+        check(&claimed, "native", database, &CLIENT);
+        assert_eq!((&error.code[..], &error.message[..]), (code, message));
         assert_eq!(stages, OVER);
     }
 }
@@ -159,9 +181,14 @@ fn a_login_that_is_refused_is_nobodys() {
 #[test]
 fn a_server_that_is_full_has_an_error_for_its_greeting() {
     let turns = handshake!("full");
+    let error = ServerError {
+        code: "1040".into(),
+        message: "Too many connections".into(),
+    };
+    let claimed = None;
     assert_eq!(
         facts(&turns),
-        (vec![Fact::Refused], vec![Stage::Login, Stage::Over])
+        (vec![Fact::Refused { claimed, error }], OVER.to_vec())
     );
     let error = greeting(&turns[0].1).unwrap_err();
     let expected = NoGreeting::Refused {
@@ -174,15 +201,15 @@ fn a_server_that_is_full_has_an_error_for_its_greeting() {
 #[test]
 fn a_client_that_wants_tls_is_not_seen() {
     let (facts, stages) = facts(&handshake!("tls"));
-    assert_eq!(facts[1..], [Fact::Encrypted]);
+    assert_eq!(facts[2..], [Fact::Encrypted]);
     assert_eq!(stages, OVER);
 }
 
 #[test]
 fn a_login_with_compression_is_the_last_thing_that_is_seen() {
     let (facts, stages) = facts(&handshake!("compressed"));
-    assert_eq!((facts.len(), stages.as_slice()), (2, &OVER[..]));
-    check(&facts[1], "native", Some("shop"), &LIBRARY);
+    assert_eq!((facts.len(), stages.as_slice()), (3, &OVER[..]));
+    check(&facts[2], "native", Some("shop"), &LIBRARY);
 }
 
 #[test]
@@ -192,15 +219,15 @@ fn a_change_of_user_is_seen() {
         (handshake!("change-switch"), "curve", Some("shop")),
     ] {
         let (facts, stages) = facts(&turns);
-        assert_eq!((facts.len(), stages.as_slice()), (3, &OPEN[..]));
-        check(&facts[1], "native", Some("shop"), &LIBRARY);
-        check(&facts[2], user, database, &LIBRARY);
+        assert_eq!((facts.len(), stages.as_slice()), (4, &OPEN[..]));
+        check(&facts[2], "native", Some("shop"), &LIBRARY);
+        check(&facts[3], user, database, &LIBRARY);
     }
 }
 
 #[test]
 fn a_change_of_user_that_is_refused_changes_nothing() {
     let (facts, stages) = facts(&handshake!("change-failed"));
-    assert_eq!((facts.len(), stages.as_slice()), (2, &OPEN[..]));
-    check(&facts[1], "native", Some("shop"), &LIBRARY);
+    assert_eq!((facts.len(), stages.as_slice()), (3, &OPEN[..]));
+    check(&facts[2], "native", Some("shop"), &LIBRARY);
 }

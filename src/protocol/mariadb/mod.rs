@@ -33,10 +33,11 @@ pub use refusal::refuse;
 
 use self::capability::{COMPRESS, ZSTD};
 use self::commands::{Commands, Kind};
-use self::exchange::{Exchange, Occasion, Verdict};
+use self::exchange::{Exchange, Occasion, SHORTEST_ERROR, Verdict};
 use self::greeting::MAX_GREETING;
 use self::login::{Asked, Response};
 use self::packet::{FULL, Framing, Head, Piece};
+use self::refusal::{ERROR, MAX_ERROR};
 use super::{Fact, MAX_HELD, Side, Stage};
 
 /// Reads along with one session.
@@ -58,6 +59,13 @@ enum State {
     Response(Vec<u8>),
     /// The server's decision.
     Exchange(Exchange),
+    /// The rest of the error with which the server refuses the login.
+    Refusal {
+        /// The login that it refuses.
+        claimed: Option<Asked>,
+        /// The error, as far as it is kept.
+        error: Vec<u8>,
+    },
     /// A change of user.
     Open(Commands),
     /// The rest of one; `None` where it is too long to be read.
@@ -71,6 +79,9 @@ impl Default for State {
         Self::Greeting(Vec::new())
     }
 }
+
+/// The longest handshake response: it is held together with the error that refuses it.
+const MAX_LOGIN: usize = MAX_HELD - 2 * MAX_ERROR;
 
 /// What has come is not what the protocol says, or not what is read here.
 struct Unexpected;
@@ -109,7 +120,10 @@ impl Observer {
                 None => break,
                 Some(Piece::Head(head)) => self.begin(side, head)?,
                 Some(Piece::Body(bytes)) => {
-                    if let Some(gathered) = self.gathered() {
+                    if let State::Refusal { error, .. } = &mut self.state {
+                        let room = MAX_ERROR - error.len();
+                        error.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                    } else if let Some(gathered) = self.gathered() {
                         gathered.extend_from_slice(bytes);
                     }
                 }
@@ -122,10 +136,11 @@ impl Observer {
     /// Whether a side's packets are looked at; an error where it must not speak now.
     fn listens(&mut self, side: Side, rest: &[u8]) -> Result<bool, Unexpected> {
         match (&mut self.state, side) {
-            (State::Over, _) => Ok(false),
+            (State::Over, _) | (State::Refusal { .. }, Side::Client) => Ok(false),
             _ if rest.is_empty() => Ok(true),
-            (State::Greeting(_), Side::Client)
-            | (State::Response(_) | State::Change(_), Side::Server) => Err(Unexpected),
+            (State::Greeting(_), Side::Client) | (State::Change(_), Side::Server) => {
+                Err(Unexpected)
+            }
             (State::Open(commands), Side::Server) if !commands.is_asked() => Err(Unexpected),
             _ => Ok(true),
         }
@@ -136,7 +151,7 @@ impl Observer {
         match &mut self.state {
             State::Greeting(gathered) | State::Response(gathered) => Some(gathered),
             State::Change(gathered) => gathered.as_mut(),
-            State::Exchange(_) | State::Open(_) | State::Over => None,
+            State::Exchange(_) | State::Refusal { .. } | State::Open(_) | State::Over => None,
         }
     }
 
@@ -144,14 +159,27 @@ impl Observer {
     fn begin(&mut self, side: Side, head: Head) -> Result<(), Unexpected> {
         match &mut self.state {
             State::Greeting(gathered) => gather(gathered, head, 0, MAX_GREETING),
-            State::Response(gathered) => gather(gathered, head, 1, MAX_HELD),
+            // A server may lose its patience, or shut down, before the client has answered.
+            State::Response(_) if side == Side::Server => {
+                if head.first != Some(ERROR) || head.length < SHORTEST_ERROR {
+                    return Err(Unexpected);
+                }
+                self.state = State::refusal(None);
+                Ok(())
+            }
+            State::Response(gathered) => gather(gathered, head, 1, MAX_LOGIN),
             State::Exchange(exchange) => {
                 let other = match side {
                     Side::Client => &self.server,
                     Side::Server => &self.client,
                 };
                 let in_turn = other.is_between() && exchange.take(side, head).is_some();
-                in_turn.then_some(()).ok_or(Unexpected)
+                in_turn.then_some(()).ok_or(Unexpected)?;
+                if exchange.occasion() == Occasion::Login && exchange.verdict() == Verdict::Refused
+                {
+                    self.state = State::refusal(exchange.take_asked());
+                }
+                Ok(())
             }
             State::Open(commands) if side == Side::Server => {
                 commands.note_answer(head);
@@ -167,7 +195,7 @@ impl Observer {
                 }
                 Kind::Change | Kind::TangledChange => Err(Unexpected),
             },
-            State::Change(_) | State::Over => Ok(()),
+            State::Change(_) | State::Refusal { .. } | State::Over => Ok(()),
         }
     }
 
@@ -176,16 +204,17 @@ impl Observer {
         match &mut self.state {
             State::Greeting(gathered) => match greeting::read(gathered) {
                 Ok(greeting) => {
+                    let version = greeting.version.strip_prefix("5.5.5-");
+                    let version = version.unwrap_or(&greeting.version).to_owned();
                     facts.push(Fact::ConnectionId(greeting.connection_id.into()));
+                    facts.push(Fact::ServerVersion(version));
                     self.capabilities = greeting.capabilities;
                     self.state = State::Response(Vec::new());
                 }
-                Err(NoGreeting::Refused { .. }) => {
-                    facts.push(Fact::Refused);
-                    self.state = State::Over;
-                }
+                Err(NoGreeting::Refused { .. }) => return self.refuse(facts),
                 Err(NoGreeting::Unexpected) => return Err(Unexpected),
             },
+            State::Refusal { .. } => return self.refuse(facts),
             State::Response(gathered) => {
                 match Response::read(std::mem::take(gathered), self.capabilities) {
                     Some(Response::Login(asked, capabilities)) => {
@@ -211,6 +240,19 @@ impl Observer {
         Ok(())
     }
 
+    /// Reports the error with which the server has refused the login.
+    fn refuse(&mut self, facts: &mut Vec<Fact>) -> Result<(), Unexpected> {
+        let (claimed, packet) = match std::mem::replace(&mut self.state, State::Over) {
+            State::Greeting(packet) => (None, packet),
+            State::Refusal { claimed, error } => (claimed, error),
+            _ => return Err(Unexpected),
+        };
+        let error = refusal::error(&packet).ok_or(Unexpected)?;
+        let claimed = claimed.map(|asked| asked.login());
+        facts.push(Fact::Refused { claimed, error });
+        Ok(())
+    }
+
     /// Does as the server has decided, if it has.
     fn decide(&mut self, facts: &mut Vec<Fact>) -> Result<(), Unexpected> {
         let State::Exchange(exchange) = &self.state else {
@@ -233,10 +275,7 @@ impl Observer {
                     Occasion::Change => State::Open(Commands::after_change()),
                 }
             }
-            (Occasion::Login, _) => {
-                facts.push(Fact::Refused);
-                State::Over
-            }
+            (Occasion::Login, _) => return Err(Unexpected),
             // The user stays.
             (Occasion::Change, _) => State::Open(Commands::after_change()),
         };
@@ -245,7 +284,7 @@ impl Observer {
 
     fn stage(&self) -> Stage {
         match &self.state {
-            State::Greeting(_) | State::Response(_) => Stage::Login,
+            State::Greeting(_) | State::Response(_) | State::Refusal { .. } => Stage::Login,
             State::Exchange(exchange) => match exchange.occasion() {
                 Occasion::Login => Stage::Login,
                 Occasion::Change => Stage::Open,
@@ -262,9 +301,20 @@ impl Observer {
         match &self.state {
             State::Greeting(gathered) | State::Response(gathered) => gathered.capacity(),
             State::Exchange(exchange) => exchange.asked().map_or(0, Asked::memory),
+            State::Refusal { claimed, error } => {
+                claimed.as_ref().map_or(0, Asked::memory) + error.capacity()
+            }
             State::Change(gathered) => gathered.as_ref().map_or(0, Vec::capacity),
             State::Open(_) | State::Over => 0,
         }
+    }
+}
+
+impl State {
+    /// The server has begun to refuse a login with an error packet.
+    fn refusal(claimed: Option<Asked>) -> Self {
+        let error = vec![ERROR];
+        Self::Refusal { claimed, error }
     }
 }
 

@@ -5,12 +5,13 @@
 
 use super::fields::Fields;
 use crate::protocol::Refusal;
+use crate::protocol::server_error::{ServerError, printable};
 
 /// The first byte of every error packet.
 pub(super) const ERROR: u8 = 0xff;
 
 /// The longest body: what MariaDB keeps for a message (`MYSQL_ERRMSG_SIZE`).
-const MAX_ERROR: usize = 512;
+pub(super) const MAX_ERROR: usize = 512;
 
 /// The SQL state of every refusal: the server rejects the connection.
 const STATE: &[u8] = b"#08004";
@@ -39,21 +40,30 @@ pub fn refuse(refusal: &Refusal<'_>) -> Vec<u8> {
 }
 
 /// Reads an error packet's body: its number, and its message without an SQL state.
-/// What cannot be shown in a line is replaced.
+/// Control characters and bytes that are not UTF-8 are replaced.
 pub(super) fn read(body: &[u8]) -> Option<(u16, String)> {
+    let (code, message) = fields(body)?;
+    Some((code, printable(message, MAX_ERROR)))
+}
+
+/// Reads an error packet's body.
+pub(super) fn error(body: &[u8]) -> Option<ServerError> {
+    let (code, message) = fields(body)?;
+    Some(ServerError::new(code.to_string().as_bytes(), message))
+}
+
+fn fields(body: &[u8]) -> Option<(u16, &[u8])> {
     let mut fields = Fields::new(body);
     if fields.byte()? != ERROR {
         return None;
     }
     let code = fields.short()?;
-    let message = fields.rest();
     // A server that does not know the client yet leaves the state out.
-    let message = match message {
+    let message = match fields.rest() {
         [b'#', state @ ..] => state.get(5..).unwrap_or_default(),
-        _ => message,
+        message => message,
     };
-    let message = String::from_utf8_lossy(&message[..message.len().min(MAX_ERROR)]);
-    Some((code, message.replace(char::is_control, "\u{fffd}")))
+    Some((code, message))
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ use crate::protocol::{Fact, Login};
 /// library of PostgreSQL has the same limit.
 const MAX_MESSAGE: u32 = 30_000;
 
+/// As much of an error is kept; its code and its message stand in front.
+const MAX_ERROR: usize = 2048;
+
 /// Type and length.
 const HEAD: usize = 5;
 
@@ -32,6 +35,8 @@ pub(super) struct Answers {
     rest: usize,
     /// Whether the server has told its number for the connection.
     numbered: bool,
+    /// The error with which it refuses, as far as that has come.
+    error: Option<Vec<u8>>,
 }
 
 impl Answers {
@@ -43,6 +48,7 @@ impl Answers {
             held: 0,
             rest: 0,
             numbered: false,
+            error: None,
         }
     }
 
@@ -52,6 +58,17 @@ impl Answers {
         loop {
             let passed = self.rest.min(bytes.len());
             self.rest -= passed;
+            if let Some(error) = &mut self.error {
+                let room = MAX_ERROR - error.len();
+                error.extend_from_slice(&bytes[..passed.min(room)]);
+                if self.rest > 0 {
+                    return ControlFlow::Continue(());
+                }
+                let error = super::error::read(error);
+                let claimed = Some(mem::take(&mut *self.login));
+                facts.push(Fact::Refused { claimed, error });
+                return ControlFlow::Break(());
+            }
             let Some((&byte, after)) = bytes[passed..].split_first() else {
                 return ControlFlow::Continue(());
             };
@@ -64,7 +81,8 @@ impl Answers {
 
     /// Bytes of memory that it holds beside itself.
     pub(super) fn memory(&self) -> usize {
-        mem::size_of::<Login>() + heap(&self.login)
+        let error = self.error.as_ref().map_or(0, Vec::capacity);
+        mem::size_of::<Login>() + heap(&self.login) + error
     }
 
     /// Looks at a message whose beginning has one byte more.
@@ -85,10 +103,7 @@ impl Answers {
                 facts.push(Fact::LoggedIn(mem::take(&mut *self.login)));
                 return ControlFlow::Break(());
             }
-            b'E' => {
-                facts.push(Fact::Refused);
-                return ControlFlow::Break(());
-            }
+            b'E' => self.error = Some(Vec::new()),
             b'K' if self.numbered => return ControlFlow::Break(()),
             b'K' if self.held < KEY_HEAD => return ControlFlow::Continue(()),
             b'K' => {
@@ -199,6 +214,7 @@ mod tests {
         }
         assert_eq!(answered(b"Z\0\0\0\x06I"), (vec![], true));
         assert_eq!(answered(b"E\0\0\0\x04"), (vec![], true));
+        assert_eq!(answered(b"E\0\0\0\x06M"), (vec![], false));
         // Before protocol 3 an error had no length.
         assert_eq!(answered(b"Ecould not fork\n\0"), (vec![], true));
     }

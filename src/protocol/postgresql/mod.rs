@@ -12,6 +12,7 @@
 //! passwords first, and queries after them.
 
 mod answers;
+mod error;
 mod observer;
 mod opening;
 mod refusal;

@@ -122,7 +122,7 @@ fn hear(asked: Encryption, answer: &[u8], facts: &mut Vec<Fact>) -> State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Login, MAX_HELD, MAX_NAME};
+    use crate::protocol::{Login, MAX_HELD, MAX_NAME, ServerError};
     use Side::{Client, Server};
 
     type Sent = (Side, Vec<u8>);
@@ -240,12 +240,36 @@ mod tests {
 
     #[test]
     fn a_recorded_login_that_the_server_refuses_is_told_as_such() {
-        for session in [
-            handshake!("wrong-password"),
-            handshake!("unknown-database"),
-            handshake!("too-many-clients"),
+        for (session, database, code, message) in [
+            (
+                handshake!("wrong-password"),
+                "shop",
+                "28P01",
+                "password authentication failed for user \"guest\"",
+            ),
+            (
+                handshake!("unknown-database"),
+                "nowhere",
+                "3D000",
+                "database \"nowhere\" does not exist",
+            ),
+            (
+                handshake!("too-many-clients"),
+                "shop",
+                "53300",
+                "sorry, too many clients already",
+            ),
         ] {
-            assert_eq!(session, (vec![Fact::Refused], Stage::Over));
+            let Fact::LoggedIn(claimed) = logged_in("guest", database, Some("psql")) else {
+                unreachable!();
+            };
+            let error = ServerError {
+                code: code.into(),
+                message: message.into(),
+            };
+            let claimed = Some(claimed);
+            let refused = Fact::Refused { claimed, error };
+            assert_eq!(session, (vec![refused], Stage::Over));
         }
     }
 
@@ -364,6 +388,6 @@ mod tests {
 
     #[test]
     fn an_observer_is_small() {
-        assert!(std::mem::size_of::<Observer>() <= 48);
+        assert!(std::mem::size_of::<Observer>() <= 64);
     }
 }
