@@ -23,6 +23,7 @@ pub fn line(event: &Event<'_>) -> String {
     let word = match event.happening {
         Happening::Open => "open",
         Happening::Login => "login",
+        Happening::LoginRefused => "login_refused",
         Happening::Close => "close",
     };
     let mut out = begin(word, event.time);
@@ -39,6 +40,13 @@ pub fn line(event: &Event<'_>) -> String {
         match event.happening {
             Happening::Open => {}
             Happening::Login => write_login(&mut out, &seen),
+            Happening::LoginRefused => {
+                write_login(&mut out, &seen);
+                if let Some(error) = &seen.login_error {
+                    out.member(key!("code"), &error.code);
+                    out.member(key!("message"), &error.message);
+                }
+            }
             Happening::Close => {
                 write_login(&mut out, &seen);
                 out.member_number(key!("bytes_from_client"), client.traffic().from_clients());

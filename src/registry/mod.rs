@@ -31,7 +31,7 @@ use crate::config::Config;
 use crate::lock::lock;
 
 pub use change::{Change, Changes};
-pub use client::{BackendConnection, Client, Encryption, Login, Snapshot};
+pub use client::{BackendConnection, Client, Encryption, Half, Login, LoginError, Snapshot};
 pub use command::{Asked, ClientsOf, Command, Commands, Followed, Unfollowed};
 pub use data_plane::DataPlane;
 pub use departures::Departures;

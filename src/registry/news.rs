@@ -37,6 +37,10 @@ impl News {
         self.events.publish(Happening::Login, session, now);
     }
 
+    pub(super) fn login_refused(&self, session: &Session, now: SystemTime) {
+        self.events.publish(Happening::LoginRefused, session, now);
+    }
+
     pub(super) fn closed(&self, session: &Session, now: SystemTime) {
         self.changes.note(now);
         self.departures.note();

@@ -8,12 +8,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU8, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use super::change::{Change, Changes};
-use super::client::{BackendConnection, Client, Login};
+use super::client::{BackendConnection, Client, Half, Login, LoginError};
 use super::ending::{CloseReason, Ending};
 use super::listener::Listener;
 use super::news::News;
@@ -106,6 +106,8 @@ pub struct Session {
     changes: Changes,
     /// Where the data plane has it.
     place: AtomicUsize,
+    /// Whether the history leaves it out.
+    unrecorded: AtomicBool,
     /// Who hears of it.
     news: Arc<News>,
 }
@@ -127,6 +129,7 @@ impl Session {
             ending: OnceLock::new(),
             changes: Changes::begin(connected),
             place: AtomicUsize::new(usize::MAX),
+            unrecorded: AtomicBool::new(false),
             news,
         }
     }
@@ -149,6 +152,7 @@ impl Session {
             ending: OnceLock::new(),
             changes,
             place: AtomicUsize::new(usize::MAX),
+            unrecorded: AtomicBool::new(false),
             news,
         }
     }
@@ -206,6 +210,15 @@ impl Session {
         self.place.store(place, Relaxed);
     }
 
+    /// Has the history leave it out: its client has come for a cancel request.
+    pub fn set_unrecorded(&self) {
+        self.unrecorded.store(true, Relaxed);
+    }
+
+    pub(super) fn is_unrecorded(&self) -> bool {
+        self.unrecorded.load(Relaxed)
+    }
+
     /// When and why it was closed, if it was.
     #[must_use]
     pub fn ending(&self) -> Option<Ending> {
@@ -228,6 +241,17 @@ impl Session {
         self.tell(now, |client| client.add_connection(connection));
     }
 
+    /// Takes the latest connection away: the server has not taken the session.
+    pub fn remove_connection(&self, now: SystemTime) {
+        self.tell(now, Client::remove_connection);
+    }
+
+    /// The server of the latest connection.
+    #[must_use]
+    pub fn latest_server(&self) -> Option<Arc<Server>> {
+        self.client.as_ref()?.latest_server()
+    }
+
     /// Notes the server's own number for the latest connection.
     pub fn set_connection_id(&self, id: u64, now: SystemTime) {
         self.tell(now, |client| client.set_connection_id(id));
@@ -245,6 +269,31 @@ impl Session {
         if is_somebody {
             self.news.logged_in(self, now);
         }
+    }
+
+    /// Notes that the server has refused the login, and which was claimed.
+    pub fn set_login_error(&self, claimed: Option<Login>, error: LoginError, now: SystemTime) {
+        self.tell(now, |client| client.set_login_error(claimed, error));
+        self.news.login_refused(self, now);
+    }
+
+    /// Notes another default database, or none.
+    pub fn set_database(&self, database: Option<String>, now: SystemTime) {
+        self.tell(now, |client| {
+            client.change_login(|login| login.database = database);
+        });
+    }
+
+    /// Notes another value of one of the client's connection attributes.
+    pub fn set_attribute(&self, name: &str, value: String, now: SystemTime) {
+        self.tell(now, |client| {
+            client.change_login(|login| login.set_attribute(name, value));
+        });
+    }
+
+    /// Notes which side alone has ended its stream.
+    pub fn set_half_closed(&self, half: Option<Half>, now: SystemTime) {
+        self.tell(now, |client| client.set_half_closed(half));
     }
 
     /// Notes that what passes is encrypted from now on.

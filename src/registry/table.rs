@@ -106,8 +106,10 @@ impl SessionTable {
         let mut fallen = None;
         if let Some(client) = session.client() {
             session.service().count_closed(reason);
-            let stayed = client.stayed(now);
-            fallen = inner.history.add(Arc::clone(&session), stayed);
+            if !session.is_unrecorded() {
+                let stayed = client.stayed(now);
+                fallen = inner.history.add(Arc::clone(&session), stayed);
+            }
         }
         drop(inner);
         self.news.closed(&session, closed);

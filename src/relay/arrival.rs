@@ -1,10 +1,15 @@
-//! What comes before a session has a server: the client's PROXY header, its
-//! place at the service, and what it is told where there is none.
+//! What comes before a session has a server: the client's PROXY header, the first
+//! message of a PostgreSQL client, its place at the service, and what it is told
+//! where there is none.
 //!
 //! The hard thing is that a client must be able to read why it is not let in.
 //! A MariaDB client waits for the server's first word, which is then an error.
 //! One of PostgreSQL speaks first, and would take an early word for something
 //! else: so its request is awaited, and a wish for encryption declined.
+//!
+//! A PostgreSQL client's first message says whether there is a session at all:
+//! a cancel request is none, takes no place at the service, and goes to the
+//! server of the session that it names.
 //!
 //! All that is read here is looked at where it is, and taken when it is whole:
 //! no memory is held for a client that says half a thing.
@@ -16,12 +21,13 @@ use mio::event::Event;
 use rustix::io::Errno;
 
 use super::Relay;
-use super::limits::LOGIN_LIMIT;
-use super::session::{Backend, Refused, Search, Session};
+use super::limits::FIRST_MESSAGE_LIMIT;
+use super::routing;
+use super::session::{Backend, First, Refused, Search, Session};
 use crate::config::Protocol;
 use crate::protocol::postgresql::{self, Kind};
 use crate::protocol::{Refusal, mariadb, proxy};
-use crate::registry::{Client, CloseReason, SessionState};
+use crate::registry::{Client, CloseReason, Service, SessionState};
 use crate::socket;
 
 /// How often a client may ask for encryption before it says who it is: once
@@ -33,7 +39,7 @@ const ENCRYPTION_REQUESTS: usize = 2;
 const REFUSED_AT_MOST: usize = 64;
 
 /// The longest start of a PostgreSQL session: the server's own limit is 10,000.
-const LONGEST_OPENING: usize = 16 * 1024;
+pub(super) const LONGEST_OPENING: usize = 16 * 1024;
 
 impl Relay {
     /// Begins with a client that was accepted.
@@ -50,10 +56,70 @@ impl Relay {
         let is_trusted =
             peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer)));
         if is_trusted {
-            self.set_deadline(slot, Some(self.now + LOGIN_LIMIT));
+            self.set_deadline(slot, Some(self.now + FIRST_MESSAGE_LIMIT));
         } else {
-            self.admit(slot, None);
+            self.greet(slot, None);
         }
+    }
+
+    /// Goes on with a client whose address is known.
+    fn greet(&mut self, slot: usize, addresses: Option<proxy::Addresses>) {
+        let Some(session) = &mut self.sessions[slot] else {
+            return;
+        };
+        match session.protocol() {
+            Protocol::Tcp => self.admit(slot, addresses, First::Anything),
+            Protocol::MariaDb => self.admit(slot, addresses, First::Greeting),
+            Protocol::PostgreSql => {
+                session.backend = Backend::FirstMessage(addresses);
+                let record = Arc::clone(&session.record);
+                let service = self.service_of(&record);
+                if routing::choose(service.servers(), &[]).is_none() {
+                    let service = service.name();
+                    let refusal = Refusal::NoServer { service };
+                    self.refuse(slot, &refusal, CloseReason::NoServerAvailable);
+                } else if service.admit().is_none() {
+                    self.refuse_too_many(slot, &service);
+                } else {
+                    self.set_deadline(slot, Some(self.now + FIRST_MESSAGE_LIMIT));
+                    self.read_first_message(slot, false);
+                }
+            }
+        }
+    }
+
+    /// Looks at what a client of PostgreSQL begins with.
+    fn read_first_message(&mut self, slot: usize, ends: bool) {
+        let Some(session) = &self.sessions[slot] else {
+            return;
+        };
+        let Backend::FirstMessage(addresses) = session.backend else {
+            return;
+        };
+        let mut buffer = [0; LONGEST_OPENING];
+        let length = match socket::peek(&session.client, &mut buffer) {
+            Ok(0) => return self.close(slot, CloseReason::ClientClosed),
+            Ok(length) => length,
+            Err(Errno::AGAIN) => return,
+            Err(_) => return self.close(slot, CloseReason::ClientReset),
+        };
+        if let Some(client) = session.record.client() {
+            client.note_heard();
+        }
+        let first = match postgresql::opening(&buffer[..length]) {
+            Ok(None) if !ends => return,
+            Ok(Some(opening)) if opening.kind == Kind::Cancel => {
+                return self.begin_cancel(slot, &buffer[..opening.length]);
+            }
+            Ok(Some(opening)) => First::Message {
+                length: opening.length,
+                is_startup: opening.kind == Kind::Startup,
+            },
+            // Whatever it is, the server is to answer it.
+            Ok(None) | Err(_) => First::Anything,
+        };
+        self.set_deadline(slot, None);
+        self.admit(slot, addresses, first);
     }
 
     /// Takes note of an event of a client that has no server yet.
@@ -61,6 +127,7 @@ impl Relay {
         let ends = event.is_read_closed();
         match self.sessions[slot].as_ref().map(|session| &session.backend) {
             Some(Backend::Header) => self.read_header(slot, ends),
+            Some(Backend::FirstMessage(_)) => self.read_first_message(slot, ends),
             Some(Backend::Refused(_)) => self.answer_refused(slot, ends),
             _ => {}
         }
@@ -92,7 +159,7 @@ impl Relay {
                         .set_source(addresses.source, SystemTime::now());
                 }
                 self.set_deadline(slot, None);
-                self.admit(slot, header.addresses);
+                self.greet(slot, header.addresses);
             }
             Ok(None) if ends => self.close(slot, CloseReason::ClientClosed),
             Ok(None) => {}
@@ -109,7 +176,7 @@ impl Relay {
     }
 
     /// Lets a client in, where its service has room.
-    fn admit(&mut self, slot: usize, addresses: Option<proxy::Addresses>) {
+    fn admit(&mut self, slot: usize, addresses: Option<proxy::Addresses>, first: First) {
         let Some(record) = self.sessions[slot].as_ref().map(|session| &session.record) else {
             return;
         };
@@ -118,18 +185,25 @@ impl Relay {
             return;
         };
         let Some(admission) = service.admit() else {
-            let refusal = Refusal::TooManyConnections {
-                service: service.name(),
-                limit: service.parameters.max_connections,
-            };
-            return self.refuse(slot, &refusal, CloseReason::NoServerAvailable);
+            return self.refuse_too_many(slot, &service);
         };
         session.admission = Some(admission);
         session.backend = Backend::Search(Box::new(Search {
+            attempt: None,
+            tried: Vec::new(),
+            failure: None,
             addresses,
-            ..Search::default()
+            first,
         }));
         self.connect_next(slot);
+    }
+
+    fn refuse_too_many(&mut self, slot: usize, service: &Service) {
+        let refusal = Refusal::TooManyConnections {
+            service: service.name(),
+            limit: service.parameters.max_connections,
+        };
+        self.refuse(slot, &refusal, CloseReason::TooManyConnections);
     }
 
     /// Ends a session that has no server, and tells the client why in its own
@@ -159,7 +233,7 @@ impl Relay {
                 session
                     .record
                     .set_state(SessionState::Stopping, SystemTime::now());
-                self.set_deadline(slot, Some(self.now + LOGIN_LIMIT));
+                self.set_deadline(slot, Some(self.now + FIRST_MESSAGE_LIMIT));
                 self.answer_refused(slot, false);
             }
         }
@@ -227,13 +301,17 @@ impl Relay {
                     self.tell(slot, &answer);
                     return self.close(slot, reason);
                 }
-                Kind::EncryptionRequest(_) | Kind::Cancel => return self.close(slot, reason),
+                Kind::Cancel => {
+                    let request = buffer[..opening.length].to_vec();
+                    return self.deliver_cancel(slot, &request);
+                }
+                Kind::EncryptionRequest(_) => return self.close(slot, reason),
             }
         }
     }
 
     /// Sends a client its last word. A fresh socket takes it whole.
-    fn tell(&mut self, slot: usize, word: &[u8]) {
+    pub(super) fn tell(&mut self, slot: usize, word: &[u8]) {
         let Some(session) = &self.sessions[slot] else {
             return;
         };

@@ -494,7 +494,7 @@ mod tests {
         let clients_of = |registry: &Registry| registry.sessions.len() - 1;
         while clients_of(&registry) < 3 * ENDED_A_TURN {
             clients.push(TcpStream::connect(address).unwrap());
-            let wait = Some(super::super::limits::LOGIN_LIMIT);
+            let wait = Some(super::super::limits::FIRST_MESSAGE_LIMIT);
             relay.poll.poll(&mut events, wait).unwrap();
             relay.now = Instant::now();
             relay.turn(&events);

@@ -204,6 +204,7 @@ pub(super) fn note(server: &Server, connected: Connected) {
     }
 }
 
+pub(super) fn note_login(_: &Server, _: Instant) {}
 impl Watched {
     /// A server, as the listeners of a topology lead to it.
     fn new(number: usize, server: &Arc<Server>, topology: &Topology) -> Self {

@@ -3,7 +3,8 @@
 //! A connection's journey: it comes to a socket that [`listen`] has made;
 //! [`accept`] takes it and the registry opens its session; [`arrival`] reads its
 //! PROXY header, if it is to have one, and lets it in; [`search`] asks
-//! [`routing`] for a server and connects; [`session`] moves bytes through two
+//! [`routing`] for a server, connects, and hears the server's first word, upon
+//! which it may try another one; [`session`] moves bytes through two
 //! [`pipe`]s, while [`watch`] reads along, until both have ended or one of its
 //! [`limits`] is reached; then the registry closes it with the reason.
 //!
@@ -16,6 +17,7 @@
 
 mod accept;
 mod arrival;
+mod cancel;
 mod control;
 mod deadline;
 mod health;
@@ -42,17 +44,20 @@ use mio::event::Event;
 use mio::{Events, Poll};
 use slab::Slab;
 
+use crate::config::Protocol;
 use crate::inherited::Inherited;
+use crate::protocol::{ServerError, mariadb, postgresql};
 use crate::pulse::Pulse;
-use crate::registry::{CloseReason, Registry, SessionState, Topology};
+use crate::registry::{self, CloseReason, Registry, SessionState, Topology};
 use accept::Acceptor;
+use cancel::Cancels;
 use control::Control;
 use deadline::Deadlines;
-use health::Health;
+use health::{Connected, Health};
 use log_limit::LogLimit;
 use names::Names;
 use rest::Scratch;
-use session::{Backend, Next, Session};
+use session::{Backend, LoginOutcome, Next, Session};
 use source::Source;
 use splice::Channels;
 
@@ -65,6 +70,9 @@ const EVENTS: usize = 1024;
 /// How many lines the log gets in a second about clients of trusted networks that
 /// begin with something else than a PROXY header. Each such client is one connect.
 const BAD_HEADER_LINES: u32 = 10;
+
+/// How many lines the log gets in a second about logins that servers refuse.
+const REFUSED_LOGIN_LINES: u32 = 10;
 
 /// How many sessions there may be with so many descriptors: a client's and a
 /// server's each, beside those for long streams.
@@ -95,6 +103,10 @@ pub struct Relay {
     /// connections to servers need.
     shortage_told: bool,
     bad_headers: LogLimit,
+    /// Limits the log lines about refused logins.
+    refused_logins: LogLimit,
+    /// The connections that deliver cancel requests.
+    cancels: Cancels,
     /// What the configuration has made, as it is now.
     topology: Arc<Topology>,
     /// Looks up the names of servers.
@@ -144,6 +156,8 @@ impl Relay {
             refused: 0,
             shortage_told: false,
             bad_headers: LogLimit::new(BAD_HEADER_LINES),
+            refused_logins: LogLimit::new(REFUSED_LOGIN_LINES),
+            cancels: Cancels::default(),
             topology: registry_topology,
             names: None,
             now: Instant::now(),
@@ -205,6 +219,7 @@ impl Relay {
             self.health.next(),
             self.acceptor.next(),
             self.bad_headers.next(),
+            self.refused_logins.next(),
         ]
         .into_iter()
         .flatten()
@@ -219,6 +234,7 @@ impl Relay {
                 Source::Listener(number) => self.acceptor.event(number),
                 Source::Client(slot) => self.client_event(slot, event),
                 Source::Server(slot) => self.server_event(slot, event),
+                Source::Cancel(number) => self.cancel_event(number, event),
                 Source::Probe(number) => {
                     self.health
                         .event(number, event, self.poll.registry(), self.now);
@@ -241,6 +257,9 @@ impl Relay {
         if let Some(count) = self.bad_headers.take_omitted(self.now) {
             log::warn!("{count} more clients of trusted networks sent no valid PROXY header");
         }
+        if let Some(count) = self.refused_logins.take_omitted(self.now) {
+            log::warn!("servers refused {count} more logins");
+        }
         self.follow();
         self.accept();
         for slot in self.closed.drain(..) {
@@ -260,8 +279,12 @@ impl Relay {
         let ended = session.client_event(event, &mut self.scratch, self.now);
         match (&session.backend, ended) {
             (_, Some(reason)) => self.close(slot, reason),
-            (Backend::Header | Backend::Refused(_), None) => self.arrival_event(slot, event),
-            (Backend::Search(_) | Backend::Connected { .. }, None) => self.advance(slot),
+            (Backend::Header | Backend::FirstMessage(_) | Backend::Refused(_), None) => {
+                self.arrival_event(slot, event);
+            }
+            (Backend::Search(_), None) => self.client_spoke(slot),
+            (Backend::Connected { .. }, None) => self.advance(slot),
+            (Backend::Cancelling(_), None) => {}
         }
     }
 
@@ -284,20 +307,61 @@ impl Relay {
         let Some(session) = &mut self.sessions[slot] else {
             return;
         };
-        match session.advance(&mut self.scratch, self.now) {
-            Next::Wait => {}
-            Next::Queue => {
-                if !session.queued {
-                    session.queued = true;
-                    self.queue.push_back(slot);
+        let next = session.advance(&mut self.scratch, self.now);
+        if let Some(outcome) = session.login_outcome.take() {
+            self.note_login(slot, &outcome);
+        }
+        let Some(session) = &mut self.sessions[slot] else {
+            return;
+        };
+        if next == Next::Queue && !session.queued {
+            session.queued = true;
+            self.queue.push_back(slot);
+        }
+        if let Next::Close(reason) = next {
+            self.close(slot, reason);
+        } else if std::mem::take(&mut session.hurries) {
+            let due = session.due();
+            self.set_deadline(slot, due);
+        }
+    }
+
+    /// Takes note of what has become of a session's login.
+    fn note_login(&mut self, slot: usize, outcome: &LoginOutcome) {
+        let Some(session) = &self.sessions[slot] else {
+            return;
+        };
+        let server = session.server().cloned();
+        match (outcome, server) {
+            (LoginOutcome::Accepted, Some(server)) => health::note_login(&server, self.now),
+            (LoginOutcome::Refused(error), server) => {
+                let record = Arc::clone(&session.record);
+                let protocol = session.protocol();
+                self.log_refused_login(&record, error);
+                if let Some(server) = server
+                    && is_unavailable(protocol, &error.code)
+                {
+                    health::note(&server, Connected::No(error.to_string()));
                 }
             }
-            Next::Hurry => {
-                let due = session.due();
-                self.set_deadline(slot, due);
-            }
-            Next::Close(reason) => self.close(slot, reason),
+            (LoginOutcome::Accepted, None) => {}
         }
+    }
+
+    /// Writes a refused login to the log, unless there are too many.
+    fn log_refused_login(&mut self, record: &registry::Session, error: &ServerError) {
+        let Some(omitted) = self.refused_logins.admit(self.now) else {
+            return;
+        };
+        let seen = record.client().map(|client| client.snapshot(self.now));
+        let user = seen.as_ref().and_then(|seen| seen.login.as_ref());
+        let user = user.map_or("a client", |login| &login.user);
+        let server = record.latest_server();
+        log::warn!(
+            "session {}: server {} refused the login of {user}: {error}{omitted}",
+            record.id(),
+            server.as_ref().map_or("(none)", |server| server.name()),
+        );
     }
 
     /// Ends what has run out of time.
@@ -310,19 +374,22 @@ impl Relay {
             return self.turn_away(slot, reason);
         }
         match &session.backend {
-            Backend::Header => self.close(slot, CloseReason::ConnectTimeout),
-            Backend::Search(_) => self.connect_timed_out(slot),
+            Backend::Header | Backend::FirstMessage(_) => {
+                self.close(slot, CloseReason::ConnectTimeout);
+            }
+            Backend::Search(_) => self.attempt_timed_out(slot),
+            Backend::Cancelling(_) => self.close(slot, CloseReason::ClientClosed),
             Backend::Refused(refused) => {
                 let reason = refused.reason;
                 self.close(slot, reason);
             }
             Backend::Connected { .. } => {
                 if let Some(reason) = session.overdue(self.now) {
-                    self.close(slot, reason);
-                } else {
-                    let due = session.due();
-                    self.set_deadline(slot, due);
+                    return self.close(slot, reason);
                 }
+                // An end whose reason was not certain may be due now.
+                session.hurries = true;
+                self.advance(slot);
             }
         }
     }
@@ -347,8 +414,10 @@ impl Relay {
             self.queue.retain(|queued| *queued != slot);
         }
         session.release(&mut self.scratch);
-        if matches!(session.backend, Backend::Refused(_)) {
-            self.refused -= 1;
+        match session.backend {
+            Backend::Refused(_) => self.refused -= 1,
+            Backend::Cancelling(_) => self.cancels.give_up(slot),
+            _ => {}
         }
         let record = Arc::clone(&session.record);
         let now = SystemTime::now();
@@ -360,6 +429,15 @@ impl Relay {
             .close(record.id(), reason, now, self.now);
         log::debug!("session {}: {}", record.id(), reason.as_str());
         self.closed.push(slot);
+    }
+}
+
+/// Whether a server that refuses a login with this error takes no others either.
+fn is_unavailable(protocol: Protocol, code: &str) -> bool {
+    match protocol {
+        Protocol::MariaDb => mariadb::is_unavailable(code),
+        Protocol::PostgreSql => postgresql::is_unavailable(code),
+        Protocol::Tcp => false,
     }
 }
 
@@ -391,7 +469,7 @@ mod tests {
         let mut events = Events::with_capacity(EVENTS);
         relay
             .poll
-            .poll(&mut events, Some(limits::LOGIN_LIMIT))
+            .poll(&mut events, Some(limits::FIRST_MESSAGE_LIMIT))
             .unwrap();
         relay.turn(&events);
         assert_eq!(registry.sessions.len(), 2);

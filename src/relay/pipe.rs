@@ -13,13 +13,20 @@
 //!
 //! A source that fills the buffer again and again is left to the kernel, while
 //! nobody wants to see its bytes: they go through a [`Channel`].
+//!
+//! After the end of the source's stream the sink's is ended only when its peer
+//! has acknowledged what was written: a socket that is closed with bytes in it
+//! is an orphan, and the system forgets an orphan whose peer pauses for a
+//! minute, bytes and all. A stream that does not end in order, or whose bytes
+//! could not all be delivered, is [short](Pipe::is_short): its sink is to see a
+//! reset, never an end.
 
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
-use super::rest::{Rest, Scratch, Show};
-use super::splice::Channel;
+use super::rest::{Rest, Scratch, Show, Shown};
+use super::splice::{Channel, is_refused};
 use crate::socket;
 
 /// What a pipe moves before it lets others have their turn. Less costs bulk
@@ -32,7 +39,11 @@ const FULL_READS: u8 = 3;
 /// A channel that was filled with less than that is no gain over a copy.
 const LEAST_SPLICED: usize = 16 * 1024;
 
-/// What a pipe's source is.
+/// So many bytes fit into the window that every TCP peer opens at first: no
+/// need to ask whether they have been acknowledged.
+const ALWAYS_DELIVERED: u64 = 1024;
+
+/// What a socket of a pipe is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A TCP connection.
@@ -43,24 +54,37 @@ pub(super) enum Kind {
 
 /// One direction of a session.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what is known of two sockets: each is true or not, whatever the others are"
+)]
 pub(super) struct Pipe {
-    kind: Kind,
+    source: Kind,
+    sink: Kind,
     /// The source may have bytes, or its end.
     readable: bool,
     /// A short read may have stopped before the last byte, or before the end.
     reads_to_the_end: bool,
     /// The sink may take bytes.
     writable: bool,
+    /// The source's connection has broken; what it had sent is still to be read.
+    source_broken: bool,
+    /// Less than the whole stream has been delivered, or can be.
+    short: bool,
+    /// The sink's connection has broken.
+    sink_lost: bool,
     stage: Stage,
     /// How many full reads there were in a row; that many are enough.
     full_reads: u8,
     rest: Rest,
+    /// Bytes that the sink has taken.
+    sent: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Stage {
     Open,
-    /// The source has ended; the sink learns that after what is kept.
+    /// The source has ended; the sink learns that after what is on its way.
     Ending,
     /// Nothing moves any more.
     Closed,
@@ -73,8 +97,6 @@ pub(super) enum End {
     SourceClosed,
     /// The source's connection broke.
     SourceFailed,
-    /// The sink's connection broke.
-    SinkFailed,
 }
 
 /// How far a pipe came.
@@ -84,8 +106,10 @@ pub(super) struct Pumped {
     pub(super) bytes: u64,
     /// How many reads and writes moved something.
     pub(super) operations: u16,
-    /// What ended meanwhile.
+    /// How the source ended meanwhile.
     pub(super) end: Option<End>,
+    /// Why the sink takes nothing any more, where it was found broken.
+    pub(super) sink_error: Option<Errno>,
     /// It stopped to be fair, not for want of bytes or room. No event will follow.
     pub(super) has_more: bool,
 }
@@ -99,7 +123,7 @@ struct Moved {
 /// Which side of a pipe could not go on.
 enum Failed {
     Source(Errno),
-    Sink,
+    Sink(Errno),
 }
 
 impl Pumped {
@@ -110,16 +134,21 @@ impl Pumped {
 
 impl Pipe {
     /// A pipe with nothing in it, that waits for its first event.
-    pub(super) fn out_of(kind: Kind) -> Self {
+    pub(super) fn new(source: Kind, sink: Kind) -> Self {
         Self {
-            kind,
+            source,
+            sink,
             readable: false,
             // A read stops at a message that carries descriptors (unix(7)).
-            reads_to_the_end: kind == Kind::Unix,
+            reads_to_the_end: source == Kind::Unix,
             writable: false,
+            source_broken: false,
+            short: false,
+            sink_lost: false,
             stage: Stage::Open,
             full_reads: 0,
             rest: Rest::Nothing,
+            sent: 0,
         }
     }
 
@@ -140,15 +169,60 @@ impl Pipe {
         self.writable = true;
     }
 
+    /// The source's connection has broken: its stream has no end in order, but
+    /// what it had sent before is delivered. False where that stream had ended already.
+    pub(super) fn source_failed(&mut self) -> bool {
+        let is_open = self.stage == Stage::Open;
+        self.source_broken |= is_open;
+        if is_open {
+            self.source_readable(true);
+        }
+        is_open
+    }
+
     /// The sink's connection is broken: what is on the way to it is lost.
     pub(super) fn sink_failed(&mut self, scratch: &mut Scratch) {
-        self.release(scratch);
-        self.stage = Stage::Closed;
+        if self.stage != Stage::Closed {
+            self.short |= !self.rest.is_nothing();
+            self.sink_lost = true;
+            self.release(scratch);
+            self.stage = Stage::Closed;
+        }
+    }
+
+    /// Whether nothing moves any more since its sink has gone.
+    pub(super) fn has_lost_its_sink(&self) -> bool {
+        self.sink_lost
+    }
+
+    /// Whether both of its ends are TCP connections.
+    pub(super) fn is_between_tcp(&self) -> bool {
+        self.source == Kind::Tcp && self.sink == Kind::Tcp
     }
 
     /// Whether nothing moves any more.
     pub(super) fn is_closed(&self) -> bool {
         self.stage == Stage::Closed
+    }
+
+    /// Whether nothing more is read.
+    pub(super) fn has_ended(&self) -> bool {
+        self.stage != Stage::Open
+    }
+
+    /// Whether its source has ended, and the sink has not got all of it yet.
+    pub(super) fn is_delivering(&self) -> bool {
+        match self.stage {
+            Stage::Open => self.source_broken,
+            Stage::Ending => true,
+            Stage::Closed => false,
+        }
+    }
+
+    /// Whether the sink has not got the whole stream, as far as this pipe has
+    /// seen it: it is to see a reset.
+    pub(super) fn is_short(&self) -> bool {
+        self.short || !self.rest.is_nothing()
     }
 
     /// Bytes of memory that it holds.
@@ -175,14 +249,11 @@ impl Pipe {
         let mut pumped = Pumped::default();
         let mut read = 0;
         loop {
-            if self
-                .send_rest(sink, scratch, &mut pumped, &mut show)
-                .is_err()
-            {
-                self.fail(&mut pumped, scratch);
+            if let Err(errno) = self.send_rest(sink, scratch, &mut pumped, &mut show) {
+                self.fail(errno, &mut pumped, scratch);
             }
-            if self.stage == Stage::Ending && self.rest.is_nothing() {
-                if !is_last {
+            if self.stage == Stage::Ending && self.rest.is_nothing() && self.is_delivered(sink) {
+                if !is_last && !self.short {
                     // A sink that is gone already needs no end of stream.
                     let _ = socket::end_stream(sink);
                 }
@@ -195,36 +266,50 @@ impl Pipe {
                 pumped.has_more = true;
                 return pumped;
             }
-            let channel = show.is_none().then(|| self.channel_from(scratch)).flatten();
-            let moved = match channel {
-                Some(channel) => self.fill(channel, source, scratch),
+            let unseen = match &mut show {
+                None => usize::MAX,
+                Some(show) => show(Shown::Nothing),
+            };
+            let moved = match self.channel_from(scratch, unseen) {
+                Some(channel) => self.fill(channel, unseen, source, scratch),
                 None => self.read_and_send(source, sink, scratch, &mut show),
             };
             match moved {
-                Ok(Moved { read: 0, .. }) => self.end(End::SourceClosed, &mut pumped),
-                Ok(moved) => {
+                Ok(Some(moved)) => {
                     read += moved.read;
+                    self.sent += moved.sent;
                     pumped.bytes += moved.sent;
-                    pumped.count(1 + u16::from(moved.sent > 0));
+                    pumped.count(u16::from(moved.read > 0) + u16::from(moved.sent > 0));
+                }
+                Ok(None) if self.source_broken => self.end(End::SourceFailed, &mut pumped),
+                Ok(None) => self.end(End::SourceClosed, &mut pumped),
+                Err(Failed::Source(Errno::AGAIN)) if self.source_broken => {
+                    self.end(End::SourceFailed, &mut pumped);
                 }
                 Err(Failed::Source(Errno::AGAIN)) => self.readable = false,
                 Err(Failed::Source(_)) => self.end(End::SourceFailed, &mut pumped),
-                Err(Failed::Sink) => self.fail(&mut pumped, scratch),
+                Err(Failed::Sink(errno)) => self.fail(errno, &mut pumped, scratch),
             }
         }
     }
 
+    /// Whether the sink's peer has what was written to it.
+    fn is_delivered(&self, sink: BorrowedFd<'_>) -> bool {
+        // What was written to a unix socket is with its peer at once.
+        self.sink == Kind::Unix || self.sent <= ALWAYS_DELIVERED || socket::is_delivered(sink)
+    }
+
     /// Reads once, sends it, and keeps what is not taken; or, beyond the limit
-    /// of what is kept, leaves it in the source.
+    /// of what is kept, leaves it in the source. `None` at the end of the stream.
     fn read_and_send(
         &mut self,
         source: BorrowedFd<'_>,
         sink: BorrowedFd<'_>,
         scratch: &mut Scratch,
         show: &mut Option<Show<'_>>,
-    ) -> Result<Moved, Failed> {
+    ) -> Result<Option<Moved>, Failed> {
         let beyond_limit = scratch.is_beyond_limit();
-        let leave_the_rest = beyond_limit && self.kind == Kind::Tcp;
+        let leave_the_rest = beyond_limit && self.source == Kind::Tcp;
         let size = if beyond_limit && !leave_the_rest {
             Scratch::SIZE_BEYOND_LIMIT
         } else {
@@ -238,7 +323,7 @@ impl Pipe {
         };
         let length = read.map_err(Failed::Source)?;
         if length == 0 {
-            return Ok(Moved { read: 0, sent: 0 });
+            return Ok(None);
         }
         // A short read means that there was no more.
         self.readable = length == size || self.reads_to_the_end;
@@ -250,10 +335,13 @@ impl Pipe {
         let taken = match socket::write(sink, &room[..length]) {
             Ok(taken) => taken,
             Err(Errno::AGAIN) => 0,
-            Err(_) => return Err(Failed::Sink),
+            Err(errno) => {
+                self.short = true;
+                return Err(Failed::Sink(errno));
+            }
         };
         if let Some(show) = show {
-            show(&room[..taken]);
+            show(Shown::Bytes(&room[..taken]));
         }
         self.writable = taken == length;
         if leave_the_rest {
@@ -263,10 +351,10 @@ impl Pipe {
         } else if taken < length {
             self.rest = Rest::keep(&room[taken..length], &mut scratch.kept);
         }
-        Ok(Moved {
+        Ok(Some(Moved {
             read: length,
             sent: taken as u64,
-        })
+        }))
     }
 
     fn send_rest(
@@ -279,6 +367,7 @@ impl Pipe {
         while self.writable && !self.rest.is_nothing() {
             match self.rest.send(sink, show) {
                 Ok(length) => {
+                    self.sent += length as u64;
                     pumped.bytes += length as u64;
                     pumped.count(1);
                     if self.rest.is_taken() {
@@ -286,48 +375,68 @@ impl Pipe {
                     }
                 }
                 Err(Errno::AGAIN) => self.writable = false,
+                Err(errno) if is_refused(errno) && self.rest.is_spliced() => {
+                    scratch.channels.refuse(errno);
+                    self.rest.leave_channel(scratch)?;
+                }
                 Err(errno) => return Err(errno),
             }
         }
         Ok(())
     }
 
-    /// A channel for what the source has, where that is a long stream. A byte
-    /// that was sent as urgent would stop it for good.
-    fn channel_from(&self, scratch: &mut Scratch) -> Option<Channel> {
-        let is_long = self.full_reads == FULL_READS && !self.reads_to_the_end;
+    /// A channel for what the source has, where that is a long stream of which
+    /// so much may pass unseen. A byte that was sent as urgent would stop it for good.
+    fn channel_from(&self, scratch: &mut Scratch, unseen: usize) -> Option<Channel> {
+        let is_long =
+            self.full_reads == FULL_READS && !self.reads_to_the_end && unseen >= LEAST_SPLICED;
         is_long.then(|| scratch.channels.take()).flatten()
     }
 
-    /// Reads once, into a channel.
+    /// Reads once, into a channel, at most so much.
     fn fill(
         &mut self,
         mut channel: Channel,
+        most: usize,
         source: BorrowedFd<'_>,
         scratch: &mut Scratch,
-    ) -> Result<Moved, Failed> {
-        let filled = channel.fill(source);
-        if let Ok(read @ 1..) = filled {
-            if read < LEAST_SPLICED {
+    ) -> Result<Option<Moved>, Failed> {
+        let nothing = Moved { read: 0, sent: 0 };
+        match channel.fill(source, most) {
+            // It is the end, or an urgent byte stands in front: only a read tells.
+            Ok(0) => {
                 self.full_reads = 0;
+                scratch.channels.give_back(channel);
+                Ok(Some(nothing))
             }
-            self.rest = Rest::Spliced(channel);
-        } else {
-            scratch.channels.give_back(channel);
+            Ok(read) => {
+                if read < LEAST_SPLICED.min(most) {
+                    self.full_reads = 0;
+                }
+                self.rest = Rest::Spliced(channel);
+                Ok(Some(Moved { read, sent: 0 }))
+            }
+            Err(errno) => {
+                scratch.channels.give_back(channel);
+                if is_refused(errno) {
+                    scratch.channels.refuse(errno);
+                    return Ok(Some(nothing));
+                }
+                Err(Failed::Source(errno))
+            }
         }
-        let read = filled.map_err(Failed::Source)?;
-        Ok(Moved { read, sent: 0 })
     }
 
     fn end(&mut self, end: End, pumped: &mut Pumped) {
         self.stage = Stage::Ending;
         self.readable = false;
+        self.short |= end == End::SourceFailed;
         pumped.end = Some(end);
     }
 
-    fn fail(&mut self, pumped: &mut Pumped, scratch: &mut Scratch) {
+    fn fail(&mut self, errno: Errno, pumped: &mut Pumped, scratch: &mut Scratch) {
         self.sink_failed(scratch);
-        pumped.end = Some(pumped.end.unwrap_or(End::SinkFailed));
+        pumped.sink_error = Some(errno);
     }
 }
 
@@ -363,7 +472,7 @@ mod tests {
             for stream in [&writer, &source, &sink, &reader] {
                 stream.set_nonblocking(true).unwrap();
             }
-            let mut pipe = Pipe::out_of(Kind::Unix);
+            let mut pipe = Pipe::new(Kind::Unix, Kind::Unix);
             pipe.sink_writable();
             Self {
                 writer,
@@ -381,7 +490,7 @@ mod tests {
                 self.sink.as_fd(),
                 &mut self.scratch,
                 false,
-                Some(&mut |_| {}),
+                Some(&mut |_| 0),
             )
         }
 
@@ -474,8 +583,63 @@ mod tests {
         bench.reader = gone;
         bench.writer.write_all(b"x").unwrap();
         bench.pipe.source_readable(false);
-        assert_eq!(bench.pump().end, Some(End::SinkFailed));
-        assert!(bench.pipe.is_closed());
+        let pumped = bench.pump();
+        assert_eq!((pumped.end, pumped.sink_error), (None, Some(Errno::PIPE)));
+        assert!(bench.pipe.is_closed() && bench.pipe.is_short());
+    }
+
+    #[test]
+    fn the_end_reaches_a_sink_only_when_its_peer_has_everything() {
+        let (mut pipe, mut writer, source, sink, mut reader) = tcp_pipe();
+        let mut scratch = Scratch::new(0);
+        let written = fill_up(&mut pipe, &mut scratch, &mut writer, [&source, &sink]);
+        writer.shutdown(Shutdown::Write).unwrap();
+        let mut received = 0;
+        let mut room = vec![0; 64 * 1024];
+        let deadline = Instant::now() + PATIENCE;
+        while !pipe.is_closed() {
+            assert!(Instant::now() < deadline);
+            pipe.source_readable(true);
+            pipe.sink_writable();
+            pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, false, None);
+            // At most two small segments may be on their way.
+            assert!(!pipe.is_closed() || received + 4096 > written);
+            received += reader.read(&mut room).unwrap_or(0);
+        }
+        reader.set_nonblocking(false).unwrap();
+        while received < written {
+            received += reader.read(&mut room).unwrap();
+        }
+        assert_eq!(reader.read(&mut room).unwrap(), 0);
+        assert!(!pipe.is_short());
+    }
+
+    #[test]
+    fn a_reset_after_the_end_of_a_stream_is_no_break_and_one_before_it_is() {
+        for (ends_first, end) in [(true, End::SourceClosed), (false, End::SourceFailed)] {
+            let (mut pipe, mut writer, source, sink, mut reader) = tcp_pipe();
+            let mut scratch = Scratch::new(0);
+            writer.write_all(b"all of it").unwrap();
+            if ends_first {
+                writer.shutdown(Shutdown::Write).unwrap();
+            }
+            rustix::net::sockopt::set_socket_linger(&writer, Some(Duration::ZERO)).unwrap();
+            drop(writer);
+            // What the relay does at the error's event.
+            let error = socket::take_error(&source);
+            assert_eq!(error == Some(Errno::PIPE), ends_first);
+            pipe.source_readable(true);
+            if !ends_first {
+                assert!(pipe.source_failed());
+            }
+            let pumped = pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, false, None);
+            assert_eq!(pumped.end, Some(end));
+            assert_eq!(pipe.is_short(), !ends_first);
+            let mut received = [0; 9];
+            reader.set_nonblocking(false).unwrap();
+            reader.read_exact(&mut received).unwrap();
+            assert_eq!(&received, b"all of it");
+        }
     }
 
     /// A pipe between TCP connections, and the ends of both.
@@ -489,7 +653,7 @@ mod tests {
             (one, other)
         };
         let ((writer, source), (sink, reader)) = (pair(), pair());
-        let mut pipe = Pipe::out_of(Kind::Tcp);
+        let mut pipe = Pipe::new(Kind::Tcp, Kind::Tcp);
         pipe.sink_writable();
         (pipe, writer, source, sink, reader)
     }
@@ -514,7 +678,7 @@ mod tests {
                 sink.as_fd(),
                 &mut scratch,
                 false,
-                Some(&mut |_| {}),
+                Some(&mut |_| 0),
             );
             assert_eq!(pipe.memory(), 0);
             // The error is `WouldBlock`: the stream is still open.
@@ -607,7 +771,12 @@ mod tests {
             }
             pipe.source_readable(false);
             pipe.sink_writable();
-            let mut show = |bytes: &[u8]| seen += bytes.len();
+            let mut show = |shown: Shown<'_>| {
+                if let Shown::Bytes(bytes) = shown {
+                    seen += bytes.len();
+                }
+                0
+            };
             pipe.pump(
                 source.as_fd(),
                 sink.as_fd(),
@@ -676,7 +845,7 @@ mod tests {
             sink.as_fd(),
             &mut scratch,
             false,
-            Some(&mut |_| {}),
+            Some(&mut |_| 0),
         );
         reader.set_nonblocking(false).unwrap();
         reader.set_read_timeout(Some(PATIENCE)).unwrap();

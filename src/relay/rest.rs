@@ -11,8 +11,20 @@ use rustix::io::Errno;
 use super::splice::{Channel, Channels};
 use crate::socket;
 
-/// Sees the bytes that a sink has taken.
-pub(super) type Show<'a> = &'a mut dyn FnMut(&[u8]);
+/// Sees the bytes that a sink has taken, in their order, and says how many of
+/// the next ones need not be seen.
+pub(super) type Show<'a> = &'a mut dyn FnMut(Shown<'_>) -> usize;
+
+/// What is shown of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shown<'a> {
+    /// Nothing: the question how many of the next bytes need not be seen.
+    Nothing,
+    /// These bytes have passed.
+    Bytes(&'a [u8]),
+    /// So many bytes have passed unseen.
+    Unseen(usize),
+}
 
 /// The buffer that every read goes through, the channels of long streams, and
 /// the account of what pipes keep.
@@ -79,6 +91,11 @@ impl Rest {
         matches!(self, Self::Nothing)
     }
 
+    /// Whether it is in the kernel.
+    pub(super) fn is_spliced(&self) -> bool {
+        matches!(self, Self::Spliced(_))
+    }
+
     /// Bytes of memory that it holds in this process.
     pub(super) fn memory(&self) -> usize {
         match self {
@@ -99,13 +116,31 @@ impl Rest {
                 let left = &kept.bytes[kept.taken..];
                 let length = socket::write(sink, left)?;
                 if let Some(show) = show {
-                    show(&left[..length]);
+                    show(Shown::Bytes(&left[..length]));
                 }
                 kept.taken += length;
                 Ok(length)
             }
-            Self::Spliced(channel) => channel.drain(sink),
+            Self::Spliced(channel) => {
+                let length = channel.drain(sink)?;
+                if let Some(show) = show {
+                    show(Shown::Unseen(length));
+                }
+                Ok(length)
+            }
         }
+    }
+
+    /// Takes what is in a channel into this process, since the system does not
+    /// move it on: at most [`Channel::SIZE`], and once in a channel's life.
+    pub(super) fn leave_channel(&mut self, scratch: &mut Scratch) -> Result<(), Errno> {
+        let Self::Spliced(channel) = self else {
+            return Ok(());
+        };
+        let bytes = channel.read_all()?;
+        self.release(scratch);
+        *self = Self::keep(&bytes, &mut scratch.kept);
+        Ok(())
     }
 
     /// Whether the sink has taken all of it.

@@ -15,6 +15,8 @@ pub(super) enum Source {
     Server(usize),
     /// The probe of a server, by the number under which the server is watched.
     Probe(usize),
+    /// A connection that delivers a cancel request, by its number.
+    Cancel(usize),
 }
 
 const KIND_BITS: u32 = 3;
@@ -28,6 +30,7 @@ impl Source {
             Self::Client(slot) => (2, slot),
             Self::Server(slot) => (3, slot),
             Self::Probe(index) => (4, index),
+            Self::Cancel(index) => (5, index),
         };
         Token(index << KIND_BITS | kind)
     }
@@ -41,7 +44,8 @@ impl From<Token> for Source {
             1 => Self::Listener(index),
             2 => Self::Client(index),
             3 => Self::Server(index),
-            _ => Self::Probe(index),
+            4 => Self::Probe(index),
+            _ => Self::Cancel(index),
         }
     }
 }
@@ -58,6 +62,7 @@ mod tests {
             Source::Client(7),
             Source::Server(1 << 40),
             Source::Probe(3),
+            Source::Cancel(5),
         ] {
             assert_eq!(Source::from(source.token()), source);
         }

@@ -10,7 +10,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, read};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
@@ -44,13 +44,16 @@ impl Channel {
         self.held == 0
     }
 
-    /// Takes bytes out of a socket. 0 is the end of the stream.
+    /// Takes bytes out of a socket, at most so many. 0 may be the end of the
+    /// stream, or an urgent byte where the peer has ended its stream, too: the
+    /// system splices no further than that byte (tcp(7)).
     ///
     /// It must be empty: a pipe is full when its slots are, however few bytes
     /// they hold, and a full one would look like a socket that has nothing.
-    pub(super) fn fill(&mut self, source: BorrowedFd<'_>) -> Result<usize, Errno> {
+    pub(super) fn fill(&mut self, source: BorrowedFd<'_>, most: usize) -> Result<usize, Errno> {
         debug_assert!(self.is_empty(), "what fills a channel is sent on first");
-        let length = retry(|| splice(source, None, &self.inlet, None, Self::SIZE, FLAGS))?;
+        let most = most.min(Self::SIZE);
+        let length = retry(|| splice(source, None, &self.inlet, None, most, FLAGS))?;
         self.held = length;
         Ok(length)
     }
@@ -65,6 +68,26 @@ impl Channel {
         self.held -= length;
         Ok(length)
     }
+
+    /// Takes all that it holds into memory.
+    pub(super) fn read_all(&mut self) -> Result<Vec<u8>, Errno> {
+        let mut bytes = vec![0; self.held];
+        while self.held > 0 {
+            let start = bytes.len() - self.held;
+            match retry(|| read(&self.outlet, &mut bytes[start..]))? {
+                // Its own bytes cannot be missing.
+                0 => return Err(Errno::PIPE),
+                length => self.held -= length,
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// Whether an error of splice(2) says that the system does not do this, where
+/// it would copy: system call filters of containers and emulators do so.
+pub(super) fn is_refused(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSYS | Errno::PERM | Errno::INVAL)
 }
 
 fn retry(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
@@ -82,6 +105,8 @@ pub(super) struct Channels {
     free: Vec<Channel>,
     /// How many there may still be.
     left: usize,
+    /// Whether the system has refused to splice.
+    refused: bool,
 }
 
 impl Channels {
@@ -100,6 +125,7 @@ impl Channels {
         Self {
             free: Vec::new(),
             left: count,
+            refused: false,
         }
     }
 
@@ -116,8 +142,19 @@ impl Channels {
         channel.ok()
     }
 
+    /// There are no more, since the system does not splice. Streams are copied.
+    pub(super) fn refuse(&mut self, errno: Errno) {
+        log::info!("the system does not splice streams ({errno}): they are copied");
+        self.free.clear();
+        self.left = 0;
+        self.refused = true;
+    }
+
     /// Takes one back. What it still holds goes with it, and another one may be made.
     pub(super) fn give_back(&mut self, channel: Channel) {
+        if self.refused {
+            return;
+        }
         if channel.is_empty() {
             self.free.push(channel);
         } else {
@@ -139,7 +176,7 @@ mod tests {
         let mut channels = Channels::new(1);
         let mut channel = channels.take().unwrap();
         assert!(channels.take().is_none());
-        assert_eq!(channel.fill(source.as_fd()), Ok(3));
+        assert_eq!(channel.fill(source.as_fd(), usize::MAX), Ok(3));
         channels.give_back(channel);
         let channel = channels.take().unwrap();
         assert!(channel.is_empty());

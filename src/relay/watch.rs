@@ -2,11 +2,15 @@
 
 use std::time::SystemTime;
 
+use super::rest::{Scratch, Shown};
 use crate::config::Protocol;
-use crate::protocol::{Fact, Login, Observer, Side, Stage, mariadb, postgresql};
-use crate::registry;
+use crate::protocol::{Fact, Login, Observer, ServerError, Side, Stage, mariadb, postgresql};
+use crate::registry::{self, LoginError};
 
 /// Reads along with a session for as long as there is something to see.
+///
+/// What an observer holds of an unfinished login counts in the account of what
+/// all sessions hold; beyond its limit the observation ends, not the session.
 #[derive(Default)]
 pub(super) struct Watch {
     reader: Option<Box<Reader>>,
@@ -17,6 +21,25 @@ struct Reader {
     stage: Stage,
     /// What was seen and is not reported yet.
     facts: Vec<Fact>,
+    /// Bytes of the account that are taken for it.
+    held: usize,
+    /// Whether the client's first message has been seen whole.
+    has_first_message: bool,
+    /// By which PostgreSQL knows a cancel request for this session.
+    cancel_key: Option<(u32, Box<[u8]>)>,
+}
+
+/// What was seen that decides something.
+#[derive(Default)]
+pub(super) struct Noticed {
+    /// The client has said that it ends the session.
+    pub(super) quit: bool,
+    /// The login is over.
+    pub(super) logged_in: bool,
+    /// The client's first message has come to its end.
+    pub(super) first_message: bool,
+    /// The server has refused the login.
+    pub(super) refused: Option<ServerError>,
 }
 
 impl Watch {
@@ -31,6 +54,9 @@ impl Watch {
             observer,
             stage: Stage::Login,
             facts: Vec::new(),
+            held: 0,
+            has_first_message: false,
+            cancel_key: None,
         };
         Self {
             reader: Some(Box::new(reader)),
@@ -52,6 +78,18 @@ impl Watch {
         self.stage() == Stage::Over
     }
 
+    /// Sees what one side has sent and the other has taken. Returns how many of
+    /// that side's next bytes need not be seen.
+    pub(super) fn see(&mut self, side: Side, shown: Shown<'_>) -> usize {
+        match shown {
+            Shown::Nothing => {}
+            Shown::Bytes(bytes) => self.observe(side, bytes),
+            // Nothing passes unseen while there is something to see.
+            Shown::Unseen(_) => {}
+        }
+        if self.is_over() { usize::MAX } else { 0 }
+    }
+
     /// Sees bytes that one side has sent and the other has taken.
     pub(super) fn observe(&mut self, side: Side, bytes: &[u8]) {
         if let Some(reader) = &mut self.reader
@@ -61,46 +99,95 @@ impl Watch {
         }
     }
 
-    /// Tells the registry what was seen.
-    pub(super) fn report(&mut self, record: &registry::Session) {
+    /// Has the account of what all sessions hold agree with what this one holds.
+    pub(super) fn settle(&mut self, scratch: &mut Scratch) {
         let Some(reader) = &mut self.reader else {
             return;
         };
-        if !reader.facts.is_empty() {
-            tell(&mut reader.facts, record);
+        let holds = reader.observer.memory();
+        scratch.kept = scratch.kept - reader.held + holds;
+        reader.held = holds;
+        if holds > 0 && scratch.kept > Scratch::LIMIT {
+            log::debug!("a login is not observed: the limit of buffered bytes is reached");
+            self.release(scratch);
         }
-        if reader.stage == Stage::Over {
+    }
+
+    /// Ends the observation, and gives back what it holds.
+    pub(super) fn release(&mut self, scratch: &mut Scratch) {
+        if let Some(reader) = self.reader.take() {
+            scratch.kept -= reader.held;
+        }
+    }
+
+    /// Tells the registry what was seen, and returns what decides something.
+    pub(super) fn report(&mut self, record: &registry::Session) -> Noticed {
+        let mut noticed = Noticed::default();
+        let Some(reader) = &mut self.reader else {
+            return noticed;
+        };
+        if !reader.has_first_message && reader.observer.has_first_message() {
+            reader.has_first_message = true;
+            noticed.first_message = true;
+        }
+        if !reader.facts.is_empty() {
+            reader.report(record, &mut noticed);
+        }
+        // What an observer holds is given back with the account; here it holds nothing.
+        if reader.stage == Stage::Over && reader.held == 0 && reader.cancel_key.is_none() {
             self.reader = None;
         }
+        noticed
+    }
+
+    /// Whether a cancel request with this process id and key is meant for this session.
+    pub(super) fn is_meant_by(&self, process_id: u32, key: &[u8]) -> bool {
+        let reader = self.reader.as_ref();
+        let own = reader.and_then(|reader| reader.cancel_key.as_ref());
+        own.is_some_and(|(own, own_key)| *own == process_id && **own_key == *key)
     }
 
     /// Bytes of memory that it holds beside itself.
     pub(super) fn memory(&self) -> usize {
-        let reader = self.reader.as_ref();
-        reader.map_or(0, |reader| size_of::<Reader>() + reader.observer.memory())
+        self.reader.as_ref().map_or(0, |reader| {
+            let key = reader.cancel_key.as_ref().map_or(0, |(_, key)| key.len());
+            size_of::<Reader>() + reader.observer.memory() + key
+        })
     }
 }
 
-fn tell(facts: &mut Vec<Fact>, record: &registry::Session) {
-    let now = SystemTime::now();
-    for fact in std::mem::take(facts) {
-        match fact {
-            Fact::ConnectionId(id) => record.set_connection_id(id, now),
-            Fact::Encrypted => record.set_encrypted(now),
-            Fact::LoggedIn(login) => record.set_login(Some(known(login)), now),
-            Fact::Unclear => record.set_login(None, now),
-            Fact::Refused { error, .. } => log::debug!(
-                "session {}: the login was refused: {} {}",
-                record.id(),
-                error.code,
-                error.message
-            ),
-            Fact::Database(_)
-            | Fact::ServerVersion(_)
-            | Fact::ApplicationName(_)
-            | Fact::CancelKey { .. }
-            | Fact::HotStandby(_)
-            | Fact::Quit => {}
+impl Reader {
+    fn report(&mut self, record: &registry::Session, noticed: &mut Noticed) {
+        let now = SystemTime::now();
+        for fact in std::mem::take(&mut self.facts) {
+            match fact {
+                Fact::ConnectionId(id) => record.set_connection_id(id, now),
+                Fact::Encrypted => record.set_encrypted(now),
+                Fact::LoggedIn(login) => {
+                    noticed.logged_in = true;
+                    record.set_login(Some(known(login)), now);
+                }
+                Fact::Unclear => record.set_login(None, now),
+                Fact::Database(database) => record.set_database(database, now),
+                Fact::ApplicationName(name) => record.set_attribute("application_name", name, now),
+                Fact::ServerVersion(version) => {
+                    if let Some(server) = record.latest_server() {
+                        server.set_version(&version, now);
+                    }
+                }
+                Fact::CancelKey { process_id, key } => self.cancel_key = Some((process_id, key)),
+                // Which server is a replica is a matter of monitors.
+                Fact::HotStandby(_) => {}
+                Fact::Refused { claimed, error } => {
+                    let known_error = LoginError {
+                        code: error.code.clone(),
+                        message: error.message.clone(),
+                    };
+                    record.set_login_error(claimed.map(known), known_error, now);
+                    noticed.refused = Some(error);
+                }
+                Fact::Quit => noticed.quit = true,
+            }
         }
     }
 }

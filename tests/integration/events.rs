@@ -150,7 +150,7 @@ fn a_refused_client_is_an_event_and_a_listener_is_none() {
     assert_eq!(second.read_on(&mut [0]).unwrap(), 0);
     follower.event("open");
     let close = follower.event("close");
-    assert_eq!(close.text("/reason"), "no server available");
+    assert_eq!(close.text("/reason"), "too many connections");
     assert_eq!(close.integer("/bytes_from_client"), 0);
 }
 

@@ -26,7 +26,7 @@ fn a_service_has_no_more_sessions_than_it_may() {
     let one = (connect(address), server.accept(&daemon));
     let _two = (connect(address), server.accept(&daemon));
     assert_eq!(connect(address).read_on(&mut [0]).unwrap(), 0);
-    daemon.ended_as("4", "no server available");
+    daemon.ended_as("4", "too many connections");
     drop(one);
     daemon.client_sessions_until(1);
     let _three = (connect(address), server.accept(&daemon));
@@ -146,10 +146,11 @@ fn limits_are_exact() -> bool {
         (count(0) + count(1) == CROWD as u64).then_some(())
     });
     daemon.client_sessions_until(0);
-    // The thread that takes them may be behind.
+    // The thread that takes them may be behind. Clients of PostgreSQL that say
+    // nothing get no connection to a server.
     until("all connections at the server", || {
         let mut held = held.lock().unwrap();
-        (held.len() >= CROWD).then(|| held.clear())
+        (held.len() >= CROWD / 2).then(|| held.clear())
     });
 
     let ended = daemon.get("/v1/sessions?state=closed").elements("/data");

@@ -9,6 +9,7 @@ mod admin;
 mod conditions;
 mod configuration;
 mod control;
+mod counting;
 mod crawl;
 mod databases;
 mod documents;

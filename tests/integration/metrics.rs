@@ -54,7 +54,7 @@ fn numbers_follow_clients_as_they_come_speak_and_go() {
     // A third one is not let in.
     assert_eq!(connect(address).read_on(&mut [0]).unwrap(), 0);
     let refused =
-        "sessiond_sessions_closed_total{service=\"service\",reason=\"no_server_available\"}";
+        "sessiond_sessions_closed_total{service=\"service\",reason=\"too_many_connections\"}";
     until_number(&daemon, refused, 1);
     let there = Metrics::of(&daemon);
     for (sample, value) in [

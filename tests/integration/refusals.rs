@@ -27,14 +27,25 @@ fn full(protocol: &str) -> (Daemon, TcpStream) {
     let server = Server::new();
     let address = server.address();
     // A server that says nothing for two seconds is down.
-    server.say(GREETING);
+    let is_postgresql = protocol == "PostgreSQLClient";
+    server.say(if is_postgresql {
+        ASKS_PASSWORD
+    } else {
+        GREETING
+    });
     let daemon = of(protocol, address, "max_connections=1");
-    let first = connect(daemon.listener("listener"));
+    let mut first = connect(daemon.listener("listener"));
+    if is_postgresql {
+        first.write_all(STARTUP).unwrap();
+    }
     daemon.session_until("2", "a connected session", |session| {
         session.text("/data/attributes/state") == "Session ready for routing"
     });
     (daemon, first)
 }
+
+/// A server of PostgreSQL asks for a password in plain text.
+const ASKS_PASSWORD: &[u8] = b"R\0\0\0\x08\0\0\0\x03";
 
 const NO_SERVER: &str = "No server of service service is available";
 const TOO_MANY: &str = "Too many connections: service service has its limit of 1";
@@ -43,10 +54,6 @@ const TOO_MANY: &str = "Too many connections: service service has its limit of 1
 fn complaint(output: &Output) -> String {
     assert!(!output.status.success(), "{output:?}");
     String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn ended_once(daemon: &Daemon, id: &str) {
-    daemon.ended_as(id, "no server available");
 }
 
 #[test]
@@ -63,10 +70,10 @@ fn a_mariadb_client_reads_the_error() {
     };
     let down = of("MariaDBClient", closed_port(), "");
     assert_eq!(run(&down), format!("ERROR 1429 (08004): {NO_SERVER}\n"));
-    ended_once(&down, "2");
+    down.ended_as("2", "no server available");
     let (busy, _first) = full("MariaDBClient");
     assert_eq!(run(&busy), format!("ERROR 1040 (08004): {TOO_MANY}\n"));
-    ended_once(&busy, "3");
+    busy.ended_as("3", "too many connections");
 }
 
 #[test]
@@ -105,8 +112,8 @@ fn psql_reads_the_error_whether_it_wishes_for_encryption_or_not() {
             );
         }
     }
-    ended_once(&down, "2");
-    ended_once(&busy, "3");
+    down.ended_as("2", "no server available");
+    busy.ended_as("3", "too many connections");
     let mut command = psql(down.listener("listener"), "postgres");
     let output = command
         .env("PGSSLMODE", "require")
@@ -221,8 +228,11 @@ fn a_refused_client_that_says_nothing_takes_nobodys_place() {
     let server = Server::new();
     let daemon = of("PostgreSQLClient", server.address(), "max_connections=1");
     let address = daemon.listener("listener");
-    let first = connect(address);
-    let _behind = server.accept(&daemon);
+    let mut first = connect(address);
+    first.write_all(STARTUP).unwrap();
+    let mut behind = server.accept(&daemon);
+    behind.write_all(ASKS_PASSWORD).unwrap();
+    first.read_exact(&mut [0; ASKS_PASSWORD.len()]).unwrap();
     let _silent: Vec<TcpStream> = (0..10).map(|_| connect(address)).collect();
     until("the silent ones", || {
         let sessions = daemon.client_sessions();
@@ -278,6 +288,12 @@ fn refused_clients_that_say_nothing_do_not_take_the_sessions_of_others() {
         .replace("servers=server", "servers=other-server")
         .replace("service=service", "service=other-service");
     let daemon = Daemon::start_limited(&format!("{config}{other}"), 80);
+    until("a server that is known to be down", || {
+        let state = daemon
+            .get("/v1/servers/server")
+            .text("/data/attributes/state");
+        (state == "Down").then_some(())
+    });
     let _silent: Vec<TcpStream> = (0..60)
         .map(|_| connect(daemon.listener("listener")))
         .collect();

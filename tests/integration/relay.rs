@@ -146,6 +146,14 @@ fn half_closes_are_carried_across_in_both_directions() {
     daemon.ended("3");
 }
 
+/// What comes before the connection breaks, which is no end of the stream.
+fn read_to_reset(stream: &mut TcpStream) -> Vec<u8> {
+    let mut heard = Vec::new();
+    let error = stream.read_to_end(&mut heard).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    heard
+}
+
 #[test]
 fn what_was_sent_before_a_reset_arrives() {
     let (daemon, server) = with_a_server();
@@ -154,18 +162,14 @@ fn what_was_sent_before_a_reset_arrives() {
     behind.write_all(b"shutting down").unwrap();
     client.read_exact(&mut [0; 4]).unwrap();
     reset(behind);
-    let mut heard = Vec::new();
-    client.read_to_end(&mut heard).unwrap();
-    assert_eq!(heard, b"ting down");
+    assert_eq!(read_to_reset(&mut client), b"ting down");
     daemon.ended("2");
 
     let (mut client, mut behind) = through(&daemon, &server);
     behind.write_all(b"never read").unwrap();
     client.write_all(b"last words").unwrap();
     reset(client);
-    let mut heard = Vec::new();
-    behind.read_to_end(&mut heard).unwrap();
-    assert_eq!(heard, b"last words");
+    assert_eq!(read_to_reset(&mut behind), b"last words");
     daemon.ended("3");
 }
 

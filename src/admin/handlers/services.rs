@@ -67,6 +67,7 @@ impl Row {
             for (key, duration) in [
                 (key!("connection_timeout"), parameters.connection_timeout),
                 (key!("connect_timeout"), parameters.connect_timeout),
+                (key!("half_close_timeout"), parameters.half_close_timeout),
             ] {
                 out.member(key, &format!("{}ms", duration.as_millis()));
             }

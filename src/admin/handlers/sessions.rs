@@ -97,6 +97,16 @@ fn write_client(out: &mut impl Emit, session: &Session, client: &Client, view: &
         write_attributes(out, login);
         out.end_object();
     }
+    if let Some(half) = seen.half_closed {
+        out.member_plain(key!("half_closed"), half.as_str());
+    }
+    if let Some(error) = &seen.login_error {
+        out.key(key!("login_error"));
+        out.begin_object();
+        out.member(key!("code"), &error.code);
+        out.member(key!("message"), &error.message);
+        out.end_object();
+    }
     out.key(key!("memory"));
     out.begin_object();
     out.member_number(key!("total"), seen.memory as u64);

@@ -27,6 +27,9 @@ mod packet;
 mod probe;
 mod refusal;
 
+pub use super::first_answer::{
+    is_mariadb_unavailable as is_unavailable, of_mariadb as first_packet,
+};
 pub use greeting::{Greeting, NoGreeting, greeting};
 pub use probe::{PROBE_USER, QUIT, probe_answer, probe_login};
 pub use refusal::refuse;
@@ -91,6 +94,12 @@ impl Observer {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether the client's first packet has been seen whole.
+    #[must_use]
+    pub fn has_first_message(&self) -> bool {
+        !matches!(self.state, State::Greeting(_) | State::Response(_))
     }
 
     /// Takes what one side has sent, in the order in which it came, after all

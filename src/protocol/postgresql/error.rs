@@ -5,7 +5,7 @@ use crate::protocol::ServerError;
 /// Reads the body of an ErrorResponse (manual, section "Error and Notice Message
 /// Fields"): fields of a type byte and a string, of which the code and the message
 /// are read. The body may be cut off.
-pub(super) fn read(body: &[u8]) -> ServerError {
+pub(in crate::protocol) fn read(body: &[u8]) -> ServerError {
     let field = |wanted: u8| {
         let mut fields = body.split(|&byte| byte == 0);
         let field = fields.find_map(|field| field.strip_prefix(&[wanted]));

@@ -17,6 +17,10 @@ mod observer;
 mod opening;
 mod refusal;
 
+pub use super::first_answer::{
+    is_postgresql_unavailable as is_unavailable, of_postgresql as first_answer,
+};
+pub(super) use error::read as read_error;
 pub use observer::Observer;
-pub use opening::{Encryption, Kind, Opening, Unexpected, opening};
+pub use opening::{Encryption, Kind, Opening, Unexpected, opening, read_cancel_request};
 pub use refusal::refuse;

@@ -107,6 +107,14 @@ pub fn opening(bytes: &[u8]) -> Result<Option<Opening>, Unexpected> {
     Ok((bytes.len() >= length).then_some(Opening { length, kind }))
 }
 
+/// Which session a whole CancelRequest is about: its process id and its key, of 4
+/// bytes, or up to 256 since protocol 3.2.
+#[must_use]
+pub fn read_cancel_request(message: &[u8]) -> Option<(u32, &[u8])> {
+    let (process_id, key) = message.get(HEAD..)?.split_first_chunk()?;
+    Some((u32::from_be_bytes(*process_id), key))
+}
+
 /// Who a whole StartupMessage wants to be; `None` where that is not to be told,
 /// or is too long to be kept.
 pub(super) fn login(message: &[u8]) -> Option<Login> {
@@ -250,6 +258,16 @@ mod tests {
             opening(b"GET / HTTP/1.1"),
             Err(Unexpected::Length(0x4745_5420))
         );
+    }
+
+    #[test]
+    fn a_cancel_request_names_a_process_and_its_key() {
+        for length in [4, 32, 256] {
+            let key = vec![7; length];
+            let request = message(80_877_102, &[&[0, 0, 1, 2], &key[..]].concat());
+            assert_eq!(read_cancel_request(&request), Some((258, &key[..])));
+        }
+        assert_eq!(read_cancel_request(&message(80_877_102, b"abc")), None);
     }
 
     #[test]
