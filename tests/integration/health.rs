@@ -263,3 +263,21 @@ fn a_server_that_resets_a_connection_is_not_down() {
         assert_eq!(state(&daemon, "server"), "Running");
     }
 }
+
+#[test]
+fn what_a_server_says_can_neither_forge_nor_rearrange_log_lines() {
+    let message = "\u{202e}gpj\u{2028}<0>forged";
+    let body = [b"\xff\x10\x04", message.as_bytes()].concat();
+    let packet = [&[u8::try_from(body.len()).unwrap(), 0, 0, 0], &body[..]].concat();
+    let server = Server::new();
+    let port = server.address().port();
+    server.say(&packet);
+    let daemon = Daemon::start(&servers("MariaDBClient", &[("server", port)]));
+    let line = daemon.process.line("what the server says", |line| {
+        line.contains("forged").then(|| line.to_owned())
+    });
+    assert_eq!(
+        line,
+        "<4>server server is down: it answers with error 1040: \\u202egpj\\u2028<0>forged"
+    );
+}
