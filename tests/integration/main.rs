@@ -42,6 +42,7 @@ mod refusals;
 mod relay;
 mod reload;
 mod soak;
+mod starting;
 mod stopping;
 mod support;
 mod systemd;
