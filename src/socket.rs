@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -295,12 +295,15 @@ fn is_abandoned(address: &SocketAddrUnix) -> bool {
 }
 
 fn stream(address: SocketAddr) -> Result<OwnedFd, Errno> {
-    let family = if address.is_ipv6() {
+    socket_with(family_of(address), SocketType::STREAM, FLAGS, None)
+}
+
+fn family_of(address: SocketAddr) -> AddressFamily {
+    if address.is_ipv6() {
         AddressFamily::INET6
     } else {
         AddressFamily::INET
-    };
-    socket_with(family, SocketType::STREAM, FLAGS, None)
+    }
 }
 
 /// Whether this machine has an address from which that one could be reached:
@@ -308,24 +311,25 @@ fn stream(address: SocketAddr) -> Result<OwnedFd, Errno> {
 #[must_use]
 pub fn has_source_for(address: SocketAddr) -> bool {
     // Nothing is sent by connecting a socket for datagrams.
-    let unspecified: IpAddr = if address.is_ipv6() {
-        Ipv6Addr::UNSPECIFIED.into()
-    } else {
-        Ipv4Addr::UNSPECIFIED.into()
-    };
-    let probe = UdpSocket::bind((unspecified, 0)).and_then(|probe| probe.connect(address));
-    probe.is_ok()
+    let probe = socket_with(family_of(address), SocketType::DGRAM, FLAGS, None)
+        .and_then(|probe| connect(&probe, &address));
+    match probe {
+        // Its own ports can be used up, too, which is found out after the address.
+        Ok(()) | Err(Errno::AGAIN) => true,
+        Err(errno) => is_shortage(errno),
+    }
 }
 
 /// Begins to connect. The socket is writable when it is connected, and
-/// [`connect_result`] says how it went.
+/// [`connect_result`] says how it went. [`NO_LOCAL_PORT`] says that all local
+/// ports are used up.
 pub fn begin_connect(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let fd = stream(address)?;
     sockopt::set_tcp_nodelay(&fd, true)?;
     match connect(&fd, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(fd),
         // No port is free for our end, which says nothing about the other.
-        Err(Errno::ADDRNOTAVAIL) if has_source_for(address) => Err(Errno::NOBUFS),
+        Err(Errno::ADDRNOTAVAIL) if has_source_for(address) => Err(NO_LOCAL_PORT),
         Err(errno) => Err(errno),
     }
 }
@@ -443,8 +447,25 @@ pub fn end_stream(fd: impl AsFd) -> Result<(), Errno> {
 pub fn is_shortage(errno: Errno) -> bool {
     matches!(
         errno,
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | NO_LOCAL_PORT
     )
+}
+
+/// How [`begin_connect`] says that no local port is free. connect(2) itself says
+/// EADDRNOTAVAIL, which also means that the other address is of no network of ours;
+/// this is what bind(2) says of the same want, and a connect never does.
+pub const NO_LOCAL_PORT: Errno = Errno::ADDRINUSE;
+
+/// Why a connection could not be opened for want of something on this machine.
+#[must_use]
+pub fn shortage_in_words(errno: Errno, address: SocketAddr) -> String {
+    if errno == NO_LOCAL_PORT {
+        format!(
+            "no local port is free for a connection to {address}; see net.ipv4.ip_local_port_range"
+        )
+    } else {
+        errno.to_string()
+    }
 }
 
 /// The user and the process at the other end of a unix socket, by their numbers.
