@@ -266,6 +266,10 @@ fn fields<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a s
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::thread;
+    use std::time::Instant;
+
     use super::super::request;
     use super::*;
 
@@ -306,5 +310,38 @@ mod tests {
         let received = received.expect("tiny_http reads it within 20 s");
         assert_eq!(client_number(&received), Some(ClientNumber(7)));
         drop(received.into_writer());
+    }
+
+    #[test]
+    fn nothing_of_tiny_http_is_left_running_once_it_is_dropped() {
+        // Its threads have the name of the thread that starts it.
+        const NAME: &str = "tiny-http-test";
+        let running = || {
+            let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+            // A thread that has ended since has no name any more.
+            let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+            names.filter(|name| name.trim_end() == NAME).count()
+        };
+        let start_and_drop = move || {
+            let request = b"GET /v1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            let head = request::parse(request).unwrap().unwrap();
+            for requests in 0..20 {
+                let mut inner = Inner::new().unwrap();
+                for number in 0..requests {
+                    inner.forward(&head, "localhost", ClientNumber(number));
+                }
+                // They are under way when it is dropped.
+                assert_eq!(inner.flush(), Ok(true));
+            }
+            assert_ne!(running(), 0);
+        };
+        let starting = thread::Builder::new().name(NAME.to_owned());
+        starting.spawn(start_and_drop).unwrap().join().unwrap();
+        // An idle thread of tiny_http's pool ends after five seconds.
+        let begin = Instant::now();
+        while running() > 0 {
+            assert!(begin.elapsed() < Duration::from_secs(20), "{}", running());
+            thread::park_timeout(Duration::from_millis(10));
+        }
     }
 }
