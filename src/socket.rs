@@ -2,27 +2,26 @@
 //!
 //! The relay and the door share this. It knows the options that matter
 //! (`NODELAY` above all: without it an answer in two parts waits 40 ms for an
-//! acknowledgement), and nothing of sessions or requests.
+//! acknowledgement), and nothing of sessions or requests. [`unix`] makes the
+//! listening sockets that are no TCP ports.
 
-use std::fs;
+mod unix;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fchmod, fstat, open};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
-    acceptfrom_with, bind, connect, getsockname, listen, recv, send, shutdown, socket_with,
-    sockopt,
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, acceptfrom_with, bind,
+    connect, getsockname, listen, recv, send, shutdown, socket_with, sockopt,
 };
-use rustix::process::{geteuid, umask};
+
+pub use unix::{Permissions, listener_of_one};
 
 /// What the kernel may hold of connections that are not accepted yet. It cuts
 /// this down to its own limit, `net.core.somaxconn`.
@@ -37,25 +36,6 @@ pub struct Listening {
     fd: Arc<OwnedFd>,
     path: Option<PathBuf>,
     is_passed: bool,
-}
-
-/// Who may connect to a unix socket.
-pub struct Permissions {
-    /// As chmod(2) takes it.
-    pub mode: u32,
-    /// A user's number; without one, whoever runs the program.
-    pub owner: Option<u32>,
-    /// A group's number; without one, that of the program.
-    pub group: Option<u32>,
-}
-
-impl Permissions {
-    /// Everybody may, as with the sockets of database servers.
-    pub const EVERYBODY: Self = Self {
-        mode: 0o777,
-        owner: None,
-        group: None,
-    };
 }
 
 /// A connection that came in, and the other end's address where it has one.
@@ -122,34 +102,12 @@ impl Listening {
 
     /// Listens on a unix socket, whose permissions hold before anybody can
     /// connect. A socket that nobody listens on any more is replaced.
-    ///
-    /// Others may be allowed to write to its directory, and then can put something
-    /// else in the place of the socket at any time. So its mode is not changed by
-    /// its path: it is made with it. See [`bind_with_mode`].
     pub fn unix(path: &Path, permissions: &Permissions) -> io::Result<Self> {
-        let address = SocketAddrUnix::new(path)?;
-        let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
-        let mode = Mode::from_raw_mode(permissions.mode);
-        match bind_with_mode(&fd, &address, mode) {
-            Err(Errno::ADDRINUSE) if !is_socket(path) => {
-                return Err(io::Error::other("something that is not a socket is there"));
-            }
-            Err(Errno::ADDRINUSE) if is_abandoned(&address) => {
-                fs::remove_file(path)?;
-                bind_with_mode(&fd, &address, mode)?;
-            }
-            result => result?,
-        }
-        let listening = Self {
-            fd: Arc::new(fd),
+        Ok(Self {
+            fd: Arc::new(unix::listen(path, permissions)?),
             path: Some(path.to_owned()),
             is_passed: false,
-        };
-        if permissions.owner.is_some() || permissions.group.is_some() {
-            give_socket(path, permissions)?;
-        }
-        listen(&listening.fd, BACKLOG)?;
-        Ok(listening)
+        })
     }
 
     /// Bounds what the kernel holds of what a client has not read yet.
@@ -186,12 +144,8 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        // Others may have put something else there, which is theirs.
-        if let Some(path) = &self.path
-            && is_socket(path)
-        {
-            // It fails where the path has gone already, which is as well.
-            let _ = fs::remove_file(path);
+        if let Some(path) = &self.path {
+            unix::remove(path);
         }
     }
 }
@@ -202,96 +156,9 @@ impl AsRawFd for Listening {
     }
 }
 
-/// A unix listener whose queue holds one connection, and our end of that. No
-/// process can add another one: the listener is shut down for reading, so the
-/// kernel refuses to connect to it, hands out what is queued, and answers further
-/// accepts with EINVAL. The listener blocks, our end does not.
-pub fn listener_of_one() -> io::Result<(UnixListener, UnixStream)> {
-    for _ in 0..NAME_TRIES {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random)?;
-        let name = format!("sessiond-{:032x}", u128::from_be_bytes(random));
-        let address = SocketAddrUnix::new_abstract_name(name.as_bytes())?;
-        let flags = SocketFlags::CLOEXEC;
-        let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        bind(&listener, &address)?;
-        // A backlog of 0 is a queue of one connection.
-        listen(&listener, 0)?;
-        if let Some(stream) = only_connection(&listener, &address)? {
-            return Ok((listener.into(), stream.into()));
-        }
-    }
-    Err(io::Error::other(
-        "other processes connect to each abstract unix socket before we can",
-    ))
-}
-
-/// How many names are tried. A name is unknown until it is bound, so that another
-/// process has some microseconds to connect to it first.
-const NAME_TRIES: u32 = 1000;
-
-/// Connects to a listener with a queue of one, and closes it to others. `None`
-/// where the queue was full, and so holds the connection of another process.
-fn only_connection(listener: &OwnedFd, address: &SocketAddrUnix) -> Result<Option<OwnedFd>, Errno> {
-    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
-    match connect(&stream, address) {
-        Err(Errno::AGAIN) => return Ok(None),
-        result => result?,
-    }
-    shutdown(listener, Shutdown::Both)?;
-    Ok(Some(stream))
-}
-
-/// Binds a unix socket so that its file has a mode from the beginning.
-///
-/// bind(2) gives the file the mode of the descriptor, less the umask. The umask is
-/// the whole process's: files that other threads create in these microseconds need
-/// a mode of their own. Where two threads do this at a time, a file can get less
-/// than its mode, and never more.
-fn bind_with_mode(fd: &OwnedFd, address: &SocketAddrUnix, mode: Mode) -> Result<(), Errno> {
-    fchmod(fd, mode)?;
-    let before = umask(Mode::empty());
-    let bound = bind(fd, address);
-    umask(before);
-    bound
-}
-
-/// Gives the file of our socket, on which nothing listens yet, to a user and a
-/// group. What others may have put in its place stays theirs: a link, a file, or a
-/// socket that cannot be ours.
-fn give_socket(path: &Path, permissions: &Permissions) -> io::Result<()> {
-    // The descriptor stands for the file, whatever happens to the path.
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = open(path, flags, Mode::empty())?;
-    let found = fstat(&file)?;
-    let is_ours = FileType::from_raw_mode(found.st_mode) == FileType::Socket
-        && found.st_uid == geteuid().as_raw()
-        && found.st_nlink == 1;
-    if !is_ours {
-        return Err(io::Error::other(
-            "another process has put something else in the place of the socket",
-        ));
-    }
-    let owner = permissions.owner.map(Uid::from_raw);
-    let group = permissions.group.map(Gid::from_raw);
-    Ok(chownat(&file, "", owner, group, AtFlags::EMPTY_PATH)?)
-}
-
 fn lacks_ipv6(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
-}
-
-fn is_socket(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
-}
-
-fn is_abandoned(address: &SocketAddrUnix) -> bool {
-    let probe = || {
-        let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
-        connect(&fd, address)
-    };
-    probe() == Err(Errno::CONNREFUSED)
 }
 
 fn stream(address: SocketAddr) -> Result<OwnedFd, Errno> {
@@ -523,38 +390,6 @@ mod tests {
         ));
         wait_writable(&fd, Duration::from_secs(20)).unwrap();
         assert_eq!(connect_result(&fd, address), Err(Errno::CONNREFUSED));
-    }
-
-    #[test]
-    fn a_listener_of_one_has_our_connection_and_refuses_others() {
-        let (listener, ours) = listener_of_one().unwrap();
-        let address = SocketAddrUnix::try_from(getsockname(&listener).unwrap()).unwrap();
-        let other = || {
-            let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
-            connect(&fd, &address)
-        };
-        assert_eq!(other(), Err(Errno::CONNREFUSED));
-        let (accepted, _) = listener.accept().unwrap();
-        write(&ours, b"x").unwrap();
-        assert_eq!(read(&accepted, &mut [0]), Ok(1));
-        assert_eq!(other(), Err(Errno::CONNREFUSED));
-        let end = listener.accept().unwrap_err();
-        assert_eq!(Errno::from_io_error(&end), Some(Errno::INVAL));
-    }
-
-    #[test]
-    fn a_listener_that_another_process_has_connected_to_is_not_used() {
-        let address = SocketAddrUnix::new_abstract_name(b"sessiond-test-of-a-full-queue").unwrap();
-        let stream = |flags| socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
-        let listener = stream(SocketFlags::CLOEXEC).unwrap();
-        bind(&listener, &address).unwrap();
-        listen(&listener, 0).unwrap();
-        let others = stream(FLAGS).unwrap();
-        connect(&others, &address).unwrap();
-        assert!(only_connection(&listener, &address).unwrap().is_none());
-        // Not even one that is closed meanwhile.
-        drop(others);
-        assert!(only_connection(&listener, &address).unwrap().is_none());
     }
 
     #[test]

@@ -169,6 +169,38 @@ fn unix_sockets_have_their_mode_whatever_the_umask() {
     }
 }
 
+#[test]
+fn sockets_that_a_killed_process_left_are_replaced_and_those_in_use_are_not() {
+    let directory = Directory::new();
+    let admin = directory.path().join("admin.sock");
+    let listener = directory.path().join("listener.sock");
+    let text = format!(
+        "[maxscale]\nadmin_port=0\nadmin_socket={}\n{}",
+        admin.display(),
+        listener_at(&listener)
+    );
+    let config = directory.file("sessiond.cnf", text);
+    let start = || {
+        let process = Process::start(program().arg("--config").arg(&config));
+        admin_address(&process);
+        process
+    };
+    start().kill();
+    assert!(admin.exists() && listener.exists());
+    let mut running = start();
+    let (status, told) = refused(&mut program(), &config);
+    assert!(
+        told.ends_with(": Address already in use (os error 98)\n"),
+        "{told}"
+    );
+    assert_eq!(status, Some(1));
+    drop(UnixStream::connect(&admin).unwrap());
+    drop(UnixStream::connect(&listener).unwrap());
+    running.signal("TERM");
+    assert!(running.wait().success());
+    assert!(!admin.exists() && !listener.exists());
+}
+
 /// What a user who may write to the socket's directory puts in its place.
 #[derive(Clone, Copy, Debug)]
 enum Bait {
