@@ -228,13 +228,21 @@ impl Daemon {
         let rules = rules.transpose().map_err(Unfit::Load)?;
         let topology = self.registry.topology();
         let topology = topology.renewed(&config, SystemTime::now());
+        // A new listener may lead to the admin server, and an old one, too: the new
+        // accounts are in force once the old one is closed and before the new one is
+        // open, so that no client comes by one configuration's listener with an
+        // account of the other.
+        let change = self.admin.as_ref().zip(rules);
+        let change = change.map(|(admin, rules)| admin.change_of(rules));
         self.relay
-            .reload(topology, share.sessions, config.admin.shutdown_timeout)
+            .reload(
+                topology,
+                share.sessions,
+                config.admin.shutdown_timeout,
+                move || change.into_iter().for_each(|change| change()),
+            )
             .map_err(Unfit::Relay)?;
         // Nothing fails from here on.
-        if let (Some(admin), Some(rules)) = (&self.admin, rules) {
-            admin.change(rules);
-        }
         self.registry.sessions.set_history(config.admin.history);
         if config.admin.log_sessions != self.config.admin.log_sessions {
             self.log_of_sessions = log_of_sessions(&config, &self.registry);

@@ -18,7 +18,11 @@ const WRONG: u8 = 2;
 
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os().skip(1)) {
-        Err(error) => fail(WRONG, &format!("{error}\ntry: sessiond --help")),
+        Err(error) => {
+            let status = fail(WRONG, &error.to_string());
+            complain("try: sessiond --help\n");
+            status
+        }
         Ok(Command::Help) => print(HELP),
         Ok(Command::Version) => print(concat!("sessiond ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::PrintConfig) => print(EXAMPLE),
@@ -125,9 +129,9 @@ fn complain(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// One line, after the program's name.
+/// One line, after the program's name. It can end up in the log of a service manager.
 fn fail(status: u8, message: &str) -> ExitCode {
-    complain(&format!("sessiond: {message}\n"));
+    complain(&format!("sessiond: {}\n", journal::escaped(message)));
     ExitCode::from(status)
 }
 
@@ -138,7 +142,9 @@ fn tell(error: &LoadError) -> ExitCode {
             fail(WRONG, &error.to_string())
         }
         LoadError::Faulty(faults) => {
-            complain(&format!("{faults}\n"));
+            for fault in faults.to_string().lines() {
+                complain(&format!("{}\n", journal::escaped(fault)));
+            }
             ExitCode::from(WRONG)
         }
     }

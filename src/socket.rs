@@ -2,13 +2,14 @@
 //!
 //! The relay and the door share this. It knows the options that matter
 //! (`NODELAY` above all: without it an answer in two parts waits 40 ms for an
-//! acknowledgement), and nothing of sessions or requests.
+//! acknowledgement), and nothing of sessions or requests. [`unix`] makes the
+//! listening sockets that are no TCP ports.
 
-use std::fs;
+mod unix;
+
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +17,11 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
-    acceptfrom_with, bind, connect, getsockname, listen, recv, send, shutdown, socket_with,
-    sockopt,
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, acceptfrom_with, bind,
+    connect, getsockname, listen, recv, send, shutdown, socket_with, sockopt,
 };
+
+pub use unix::{Permissions, listener_of_one};
 
 /// What the kernel may hold of connections that are not accepted yet. It cuts
 /// this down to its own limit, `net.core.somaxconn`.
@@ -34,25 +36,6 @@ pub struct Listening {
     fd: Arc<OwnedFd>,
     path: Option<PathBuf>,
     is_passed: bool,
-}
-
-/// Who may connect to a unix socket.
-pub struct Permissions {
-    /// As chmod(2) takes it.
-    pub mode: u32,
-    /// A user's number; without one, whoever runs the program.
-    pub owner: Option<u32>,
-    /// A group's number; without one, that of the program.
-    pub group: Option<u32>,
-}
-
-impl Permissions {
-    /// Everybody may, as with the sockets of database servers.
-    pub const EVERYBODY: Self = Self {
-        mode: 0o777,
-        owner: None,
-        group: None,
-    };
 }
 
 /// A connection that came in, and the other end's address where it has one.
@@ -120,29 +103,11 @@ impl Listening {
     /// Listens on a unix socket, whose permissions hold before anybody can
     /// connect. A socket that nobody listens on any more is replaced.
     pub fn unix(path: &Path, permissions: &Permissions) -> io::Result<Self> {
-        let address = SocketAddrUnix::new(path)?;
-        let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
-        match bind(&fd, &address) {
-            Err(Errno::ADDRINUSE) if !is_socket(path) => {
-                return Err(io::Error::other("something that is not a socket is there"));
-            }
-            Err(Errno::ADDRINUSE) if is_abandoned(&address) => {
-                fs::remove_file(path)?;
-                bind(&fd, &address)?;
-            }
-            result => result?,
-        }
-        let listening = Self {
-            fd: Arc::new(fd),
+        Ok(Self {
+            fd: Arc::new(unix::listen(path, permissions)?),
             path: Some(path.to_owned()),
             is_passed: false,
-        };
-        if permissions.owner.is_some() || permissions.group.is_some() {
-            std::os::unix::fs::lchown(path, permissions.owner, permissions.group)?;
-        }
-        fs::set_permissions(path, fs::Permissions::from_mode(permissions.mode))?;
-        listen(&listening.fd, BACKLOG)?;
-        Ok(listening)
+        })
     }
 
     /// Bounds what the kernel holds of what a client has not read yet.
@@ -180,8 +145,7 @@ impl Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
-            // Whoever removed it before us has done what we want.
-            let _ = fs::remove_file(path);
+            unix::remove(path);
         }
     }
 }
@@ -197,25 +161,16 @@ fn lacks_ipv6(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
-fn is_socket(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
-}
-
-fn is_abandoned(address: &SocketAddrUnix) -> bool {
-    let probe = || {
-        let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
-        connect(&fd, address)
-    };
-    probe() == Err(Errno::CONNREFUSED)
-}
-
 fn stream(address: SocketAddr) -> Result<OwnedFd, Errno> {
-    let family = if address.is_ipv6() {
+    socket_with(family_of(address), SocketType::STREAM, FLAGS, None)
+}
+
+fn family_of(address: SocketAddr) -> AddressFamily {
+    if address.is_ipv6() {
         AddressFamily::INET6
     } else {
         AddressFamily::INET
-    };
-    socket_with(family, SocketType::STREAM, FLAGS, None)
+    }
 }
 
 /// Whether this machine has an address from which that one could be reached:
@@ -223,24 +178,25 @@ fn stream(address: SocketAddr) -> Result<OwnedFd, Errno> {
 #[must_use]
 pub fn has_source_for(address: SocketAddr) -> bool {
     // Nothing is sent by connecting a socket for datagrams.
-    let unspecified: IpAddr = if address.is_ipv6() {
-        Ipv6Addr::UNSPECIFIED.into()
-    } else {
-        Ipv4Addr::UNSPECIFIED.into()
-    };
-    let probe = UdpSocket::bind((unspecified, 0)).and_then(|probe| probe.connect(address));
-    probe.is_ok()
+    let probe = socket_with(family_of(address), SocketType::DGRAM, FLAGS, None)
+        .and_then(|probe| connect(&probe, &address));
+    match probe {
+        // Its own ports can be used up, too, which is found out after the address.
+        Ok(()) | Err(Errno::AGAIN) => true,
+        Err(errno) => is_shortage(errno),
+    }
 }
 
 /// Begins to connect. The socket is writable when it is connected, and
-/// [`connect_result`] says how it went.
+/// [`connect_result`] says how it went. [`NO_LOCAL_PORT`] says that all local
+/// ports are used up.
 pub fn begin_connect(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let fd = stream(address)?;
     sockopt::set_tcp_nodelay(&fd, true)?;
     match connect(&fd, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(fd),
         // No port is free for our end, which says nothing about the other.
-        Err(Errno::ADDRNOTAVAIL) if has_source_for(address) => Err(Errno::NOBUFS),
+        Err(Errno::ADDRNOTAVAIL) if has_source_for(address) => Err(NO_LOCAL_PORT),
         Err(errno) => Err(errno),
     }
 }
@@ -414,8 +370,25 @@ pub fn limit_delivery(fd: impl AsFd, limit: Duration) {
 pub fn is_shortage(errno: Errno) -> bool {
     matches!(
         errno,
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | NO_LOCAL_PORT
     )
+}
+
+/// How [`begin_connect`] says that no local port is free. connect(2) itself says
+/// EADDRNOTAVAIL, which also means that the other address is of no network of ours;
+/// this is what bind(2) says of the same want, and a connect never does.
+pub const NO_LOCAL_PORT: Errno = Errno::ADDRINUSE;
+
+/// Why a connection could not be opened for want of something on this machine.
+#[must_use]
+pub fn shortage_in_words(errno: Errno, address: SocketAddr) -> String {
+    if errno == NO_LOCAL_PORT {
+        format!(
+            "no local port is free for a connection to {address}; see net.ipv4.ip_local_port_range"
+        )
+    } else {
+        errno.to_string()
+    }
 }
 
 /// The user and the process at the other end of a unix socket, by their numbers.

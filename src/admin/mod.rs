@@ -213,11 +213,14 @@ impl Running {
         self.pulse.clone()
     }
 
-    /// Has other rules count from now on.
-    pub fn change(&self, rules: Rules) {
-        // Whoever follows by an account that has gone must not go on.
-        if self.access.change(rules) {
-            self.followers.end(Duration::ZERO);
+    /// What puts other rules in force, without blocking, on any thread.
+    pub fn change_of(&self, rules: Rules) -> impl FnOnce() + Send + use<> {
+        let (access, followers) = (Arc::clone(&self.access), Arc::clone(&self.followers));
+        move || {
+            // Whoever follows by an account that has gone must not go on.
+            if access.change(rules) {
+                followers.end(Duration::ZERO);
+            }
         }
     }
 

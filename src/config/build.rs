@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::fault::Faults;
 use super::ini::Section;
-use super::reader::{LISTENER, MAXSCALE, Names, Reader, SERVER, SERVICE, section_type};
+use super::reader::{LISTENER, Names, Reader, SERVER, SERVICE, is_maxscale, section_type};
 use super::{
     Admin, AdminSocket, Config, Endpoint, Listener, Protocol, Rank, Router, Server, Service,
     addresses, owner, value,
@@ -26,10 +26,9 @@ pub(super) fn build(sections: &[Section], faults: &mut Faults) -> Config {
     let mut listener_lines = Vec::new();
 
     for (index, section) in sections.iter().enumerate() {
-        if let Some(first) = sections[..index]
-            .iter()
-            .find(|other| other.name == section.name)
-        {
+        if let Some(first) = sections[..index].iter().find(|other| {
+            other.name == section.name || (is_maxscale(other) && is_maxscale(section))
+        }) {
             faults.add(
                 section.line,
                 format!(
@@ -39,7 +38,7 @@ pub(super) fn build(sections: &[Section], faults: &mut Faults) -> Config {
             );
             continue;
         }
-        if section.name == MAXSCALE {
+        if is_maxscale(section) {
             config.admin = admin(&mut Reader::new(section, None, faults));
             continue;
         }

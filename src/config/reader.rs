@@ -6,10 +6,16 @@
 use super::fault::Faults;
 use super::ini::{Entry, Section};
 
-pub(super) const MAXSCALE: &str = "maxscale";
+const MAXSCALE: &str = "maxscale";
 pub(super) const SERVER: &str = "server";
 pub(super) const SERVICE: &str = "service";
 pub(super) const LISTENER: &str = "listener";
+
+/// Whether a section is `[maxscale]`, in upper or lower case: files of MaxScale
+/// have it in either.
+pub(super) fn is_maxscale(section: &Section) -> bool {
+    section.name.eq_ignore_ascii_case(MAXSCALE)
+}
 
 /// What kind of object a section makes, or where and why none.
 pub(super) fn section_type(section: &Section) -> Result<&'static str, (usize, String)> {
@@ -43,9 +49,8 @@ pub(super) struct Names<'a> {
 impl<'a> Names<'a> {
     pub(super) fn new(sections: &'a [Section]) -> Self {
         let of = |wanted: Option<&str>| {
-            let is = |section: &&Section| {
-                section_type(section).ok() == wanted && section.name != MAXSCALE
-            };
+            let is =
+                |section: &&Section| section_type(section).ok() == wanted && !is_maxscale(section);
             sections
                 .iter()
                 .filter(is)
@@ -198,7 +203,7 @@ impl<'a> Reader<'a> {
                     accepted.join(", ")
                 );
                 self.fault(entry.line, &message);
-            } else if entry.key == "type" && self.section.name == MAXSCALE {
+            } else if entry.key == "type" && is_maxscale(self.section) {
                 self.fault(entry.line, "[maxscale] has no type");
             }
         }

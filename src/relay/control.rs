@@ -65,6 +65,7 @@ struct Reload {
     names: Names,
     sessions_at_most: usize,
     grace: Duration,
+    before_accepting: Box<dyn FnOnce() + Send>,
     answer: Sender<Result<(), ListenError>>,
 }
 
@@ -124,11 +125,16 @@ impl Handle {
     /// what names stand for. What is removed gets some time for its sessions to end.
     ///
     /// Names are looked up first, for a second at most.
+    ///
+    /// `before_accepting` is called where nothing can fail any more: the listeners
+    /// that are removed are closed, and no client of a new or changed one is
+    /// accepted yet. It runs on the relay's thread and must not block.
     pub fn reload(
         &self,
         topology: Topology,
         sessions_at_most: usize,
         grace: Duration,
+        before_accepting: impl FnOnce() + Send + 'static,
     ) -> Result<(), ReloadError> {
         let names = Names::start(&topology.servers).map_err(ReloadError::Names)?;
         let (answer, answered) = queue(1);
@@ -137,6 +143,7 @@ impl Handle {
             names,
             sessions_at_most,
             grace,
+            before_accepting: Box::new(before_accepting),
             answer,
         })));
         // A relay that has ended drops what nobody follows any more.
@@ -389,6 +396,7 @@ impl Relay {
             names,
             sessions_at_most,
             grace,
+            before_accepting,
             answer,
         } = reload;
         if self.control.end != End::Far {
@@ -407,6 +415,7 @@ impl Relay {
         };
         self.acceptor
             .change(listeners, &self.registry, sessions_at_most, self.now);
+        before_accepting();
         self.acceptor.announce();
         self.health
             .change(&topology, self.poll.registry(), self.now);

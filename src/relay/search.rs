@@ -47,7 +47,9 @@ impl Relay {
                     }
                     return;
                 }
-                Err(errno) if socket::is_shortage(errno) => self.attempt_fell_short(slot, errno),
+                Err(errno) if socket::is_shortage(errno) => {
+                    self.attempt_fell_short(slot, &socket::shortage_in_words(errno, address));
+                }
                 Err(errno) => self.address_failed(slot, &errno.to_string()),
             }
         }
@@ -492,13 +494,13 @@ impl Relay {
 
     /// The server that is being tried cannot be reached for want of something
     /// on this machine, which says nothing about the server.
-    fn attempt_fell_short(&mut self, slot: usize, errno: Errno) {
+    fn attempt_fell_short(&mut self, slot: usize, cause: &str) {
         let Some(server) = self.give_up_attempt(slot) else {
             return;
         };
         if !std::mem::replace(&mut self.shortage_told, true) {
             log::error!(
-                "cannot open a connection to server {}: {errno}",
+                "cannot open a connection to server {}: {cause}",
                 server.name()
             );
         }

@@ -6,11 +6,11 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::support::daemon::{one_service, program};
 use super::support::http::{self, Answer, exchange};
-use super::support::server::closed_port;
+use super::support::server::{closed_port, free_port};
 use super::support::{Daemon, Directory, PATIENCE};
 
 /// `sessiond token`: the line for the accounts file, and the token.
@@ -357,6 +357,35 @@ fn the_accounts_are_read_again_on_sighup_and_stay_where_that_fails() {
 }
 
 #[test]
+fn a_reload_puts_new_accounts_in_force_before_a_new_listener_leads_to_them() {
+    let directory = Directory::new();
+    let (old_line, old) = token(&["old"]);
+    let (new_line, new) = token(&["new"]);
+    let accounts = directory.file("accounts", old_line);
+    let maxscale = format!("admin_accounts={}\n", accounts.display());
+    let daemon = Daemon::start_controlled(&maxscale, "");
+    std::fs::write(&accounts, new_line).unwrap();
+    let place = free_port();
+    let sections = one_service(daemon.admin())
+        .replace("[listener]", "[console]")
+        .replace("port=0\n", &format!("port={}\n", place.port()));
+    assert!(daemon.reload(&maxscale, &sections));
+
+    // The log has things in the order in which they happen.
+    let log = daemon.process.log();
+    let line = |words: &str| log.iter().position(|line| line.contains(words)).unwrap();
+    assert!(
+        line("are read again") < line("listener console: listening on"),
+        "{log:#?}"
+    );
+    let ask = |token: &str| {
+        let field = format!("Authorization: Bearer {token}\r\n");
+        http::request(place, "GET", "/v1", &field).status
+    };
+    assert_eq!((ask(&old), ask(&new)), (401, 200));
+}
+
+#[test]
 fn sighup_without_accounts_ends_nothing() {
     let daemon = Daemon::start("");
     daemon.process.signal("HUP");
@@ -469,44 +498,6 @@ fn a_name_or_a_role_that_is_none_makes_no_token() {
         assert_eq!(output.stdout, b"");
     }
     assert_ne!(token(&["a"]).1, token(&["a"]).1);
-}
-
-#[test]
-fn directories_that_killed_processes_left_are_removed_and_others_are_not() {
-    let directory = Directory::new();
-    let config = directory.file("sessiond.cnf", "[maxscale]\nadmin_port=0\n");
-    let temporary = directory.path().join("tmp");
-    std::fs::create_dir(&temporary).unwrap();
-    let start = || {
-        let mut command = program();
-        command
-            .arg("--config")
-            .arg(&config)
-            .env("TMPDIR", &temporary);
-        let process = super::support::process::Process::start(&mut command);
-        process.line("the admin server's address", |line| {
-            line.contains("listening").then_some(())
-        });
-        process
-    };
-    let count = || std::fs::read_dir(&temporary).unwrap().count();
-    let mut killed = start();
-    killed.kill();
-    std::fs::create_dir(temporary.join("sessiond-1-9")).unwrap();
-    std::fs::create_dir(temporary.join("sessiond-backup")).unwrap();
-    assert_eq!(count(), 3);
-    // Whoever has made a new one may be about to listen.
-    let one = start();
-    assert_eq!(count(), 4);
-    for entry in std::fs::read_dir(&temporary).unwrap() {
-        let directory = std::fs::File::open(entry.unwrap().path()).unwrap();
-        let before = SystemTime::now() - Duration::from_secs(11);
-        directory.set_modified(before).unwrap();
-    }
-    // The killed one's is gone, those of the living are there.
-    let _two = start();
-    assert_eq!(count(), 4);
-    drop(one);
 }
 
 #[test]

@@ -55,6 +55,28 @@ fn the_printed_example_has_no_fault() {
 }
 
 #[test]
+fn the_section_of_the_program_is_in_upper_or_lower_case() {
+    for name in ["maxscale", "MaxScale", "MAXSCALE"] {
+        let text = |more: &str| format!("[{name}]\nadmin_history={more}\n{WHOLE}");
+        let output = check(text("7").as_bytes());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        // It is read as such, and is no object.
+        assert_eq!(
+            faults(text("x").as_bytes()),
+            format!("sessiond.cnf:2: {name}: admin_history=x must be a number from 0 to 10000\n")
+        );
+        assert_eq!(
+            faults(format!("[{name}]\ntype=service\n").as_bytes()),
+            format!("sessiond.cnf:2: {name}: [maxscale] has no type\n")
+        );
+        assert_eq!(
+            faults(format!("[maxscale]\n[{name}]\n").as_bytes()),
+            format!("sessiond.cnf:2: {name}: the name is used twice (first on line 1)\n")
+        );
+    }
+}
+
+#[test]
 fn each_mistake_has_its_own_message() {
     for (text, expected) in faulty() {
         let expected = format!("sessiond.cnf:{expected}\n");

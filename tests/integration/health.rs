@@ -2,18 +2,21 @@
 
 use std::io::Read;
 use std::net::{IpAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use sessiond::config::Config;
 use sessiond::registry::Registry;
 
+use super::support::daemon::program_path;
 use super::support::http::connect;
 use super::support::mariadb::{GREETING, MariaDb, query};
 use super::support::relay::Running;
 use super::support::server::{free_port, full_backlog};
 use super::support::uninterrupted::ReadOn;
-use super::support::{Daemon, PATIENCE, Server, until};
+use super::support::{Daemon, Directory, PATIENCE, Server, until};
 
 /// Longer than two rounds of probes, and the time that they may take.
 const ROUNDS: Duration = Duration::from_secs(5);
@@ -262,4 +265,106 @@ fn a_server_that_resets_a_connection_is_not_down() {
         assert_eq!(ended.text("/data/attributes/close_reason"), "server lost");
         assert_eq!(state(&daemon, "server"), "Running");
     }
+}
+
+#[test]
+fn what_a_server_says_can_neither_forge_nor_rearrange_log_lines() {
+    let message = "\u{202e}gpj\u{2028}<0>forged";
+    let body = [b"\xff\x10\x04", message.as_bytes()].concat();
+    let packet = [&[u8::try_from(body.len()).unwrap(), 0, 0, 0], &body[..]].concat();
+    let server = Server::new();
+    let port = server.address().port();
+    server.say(&packet);
+    let daemon = Daemon::start(&servers("MariaDBClient", &[("server", port)]));
+    let line = daemon.process.line("what the server says", |line| {
+        line.contains("forged").then(|| line.to_owned())
+    });
+    assert_eq!(
+        line,
+        "<4>server server is down: it answers with error 1040: \\u202egpj\\u2028<0>forged"
+    );
+}
+
+/// Becomes the program in its arguments, beside a server that holds every
+/// connection for as long as that program runs. All local ports of UDP are taken.
+const WITH_SERVER: &str = "
+import os, socket, sys
+ports = []
+for port in range(20000, 20004):
+    taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    taken.bind(('', port))
+    ports.append(taken)
+server = socket.create_server(('127.0.0.1', 3306))
+program = os.getpid()
+if os.fork():
+    os.execvp(sys.argv[1], sys.argv[1:])
+server.settimeout(1)
+held = []
+while os.getppid() == program:
+    try:
+        held.append(server.accept())
+    except socket.timeout:
+        pass
+";
+
+#[test]
+fn where_no_local_port_is_free_the_log_says_so_and_no_server_is_down() {
+    // The network that the daemon is in has four ports for its ends of connections.
+    let script = "ip link set lo up && \
+                  echo 20000 20003 > /proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
+    let isolated = || {
+        let mut command = Command::new("unshare");
+        command.args(["-n", "sh", "-c", script, "sh"]);
+        command
+    };
+    let tried = isolated().arg("true").output();
+    if !tried.is_ok_and(|tried| tried.status.success()) {
+        eprintln!(
+            "skipped: where_no_local_port_is_free_the_log_says_so_and_no_server_is_down: \
+             network namespaces are not permitted here"
+        );
+        return;
+    }
+    let directory = Directory::new();
+    let path = directory.path().join("listener.sock");
+    let sections = servers("TCP", &[("server", 3306)]).replace(
+        "address=127.0.0.1\nport=0\n",
+        &format!("socket={}\n", path.display()),
+    );
+    let mut command = isolated();
+    command
+        .args(["python3", "-c", WITH_SERVER])
+        .arg(program_path());
+    let daemon = Daemon::start_in(directory, "admin_socket=SOCKET\n", &sections, command);
+    let state = || {
+        let server = daemon.act("GET", "/v1/servers/server").document();
+        server.text("/data/attributes/state")
+    };
+    let clients: Vec<UnixStream> = (0..8)
+        .map(|_| UnixStream::connect(&path).unwrap())
+        .collect();
+    daemon.process.line("the want of ports", |line| {
+        let words = "<3>cannot open a connection to server server: no local port is free for a \
+                     connection to 127.0.0.1:3306; see net.ipv4.ip_local_port_range";
+        assert!(!line.contains("is down"), "{line}");
+        (line == words).then_some(())
+    });
+    // Probes find no port either.
+    let begin = Instant::now();
+    while begin.elapsed() < ROUNDS {
+        assert_eq!(state(), "Running");
+    }
+    drop(clients);
+    // Ports that were in use are free again after a second.
+    until("a session", || {
+        let _client = UnixStream::connect(&path).unwrap();
+        let sessions = daemon
+            .act("GET", "/v1/sessions")
+            .document()
+            .elements("/data");
+        sessions
+            .iter()
+            .any(|session| session.has("/attributes/connections/0"))
+            .then_some(())
+    });
 }

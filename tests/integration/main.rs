@@ -43,6 +43,7 @@ mod refusals;
 mod relay;
 mod reload;
 mod soak;
+mod starting;
 mod stopping;
 mod support;
 mod systemd;

@@ -4,17 +4,21 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::channel;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use sessiond::config::Config;
 
 use super::configuration::faulty;
 use super::support::http::connect;
 use super::support::interactive::Interactive;
 use super::support::mariadb::{GREETING, MariaDb, client};
 use super::support::process::in_words_of_glibc;
+use super::support::relay::Running;
 use super::support::server::{free_port, full_backlog};
 use super::support::uninterrupted::ReadOn;
-use super::support::{Daemon, Server, until};
+use super::support::{Daemon, PATIENCE, Server, until};
 
 fn server(name: &str, address: SocketAddr) -> String {
     let (ip, port) = (address.ip(), address.port());
@@ -51,6 +55,48 @@ fn passes(client: &mut TcpStream, behind: &mut TcpStream) {
 
 fn is_refused(address: SocketAddr) -> bool {
     TcpStream::connect(address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+#[test]
+fn between_the_listeners_of_two_configurations_no_client_is_accepted() {
+    let (one, _) = Server::new().echo();
+    let new = free_port();
+    let common = server("one", one) + &service("s", "one");
+    let parse = |text: &str| Config::parse("test", text.as_bytes()).unwrap();
+    let relay = Running::start(&(common.clone() + &listener("listener", "s", 0)));
+    let config = parse(&(common + &listener("other", "s", new.port())));
+    let topology = relay
+        .registry
+        .topology()
+        .renewed(&config, SystemTime::now());
+
+    let (is_between, between) = channel();
+    let (go_on, may_go_on) = channel();
+    let handle = relay.handle();
+    let reload = thread::spawn(move || {
+        handle.reload(topology, 100, Duration::ZERO, move || {
+            is_between.send(()).unwrap();
+            may_go_on.recv_timeout(PATIENCE).unwrap();
+        })
+    });
+    between.recv_timeout(PATIENCE).unwrap();
+    assert!(is_refused(relay.address));
+    // The system takes the client, and the relay does not.
+    let mut client = connect(new);
+    client.write_all(b"x").unwrap();
+    let clients = || {
+        let sessions = relay.registry.sessions.snapshot();
+        sessions
+            .iter()
+            .filter(|session| session.client().is_some())
+            .count()
+    };
+    assert_eq!(clients(), 0);
+    go_on.send(()).unwrap();
+    reload.join().unwrap().unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    assert_eq!(clients(), 1);
+    relay.stop();
 }
 
 #[test]

@@ -44,33 +44,6 @@ fn each_signal_closes_everything_at_once_and_exits_with_0() {
 }
 
 #[test]
-fn nothing_is_left_in_the_directory_of_temporary_files() {
-    let directory = Directory::new();
-    let config = directory.file("sessiond.cnf", "[maxscale]\nadmin_port=0\n");
-    let temporary = directory.path().join("tmp");
-    std::fs::create_dir(&temporary).unwrap();
-    let mut command = program();
-    command
-        .arg("--config")
-        .arg(config)
-        .env("TMPDIR", &temporary);
-    let mut process = super::support::process::Process::start(&mut command);
-    process.line("the admin server's address", |line| {
-        line.contains("listening").then_some(())
-    });
-    let inner: Vec<_> = std::fs::read_dir(&temporary).unwrap().collect();
-    assert_eq!(inner.len(), 1);
-    let metadata = inner[0].as_ref().unwrap().metadata().unwrap();
-    assert_eq!(
-        std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777,
-        0o700
-    );
-    process.signal("TERM");
-    assert!(process.wait().success());
-    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
-}
-
-#[test]
 fn a_port_in_use_is_one_line_and_status_1() {
     let taken = Server::new();
     let address = taken.address();

@@ -88,7 +88,6 @@ fn allowed_calls() -> BTreeSet<String> {
 
 /// Has a daemon do what a daemon does, from its start to its end.
 fn do_everything_once(directory: Directory, mut command: Command) {
-    command.env("RUNTIME_DIRECTORY", directory.path());
     let notify = Notify::at(&directory.path().join("notify"), &mut command);
     command.env("WATCHDOG_USEC", "200000");
     let (server, _) = Server::new().echo();

@@ -4,13 +4,30 @@
 //! tiny_http has read them. Answers never come this way: the handlers send
 //! them to the clients themselves. tiny_http meets nothing but heads that were
 //! written here.
+//!
+//! The hard thing is that tiny_http takes connections from a listening socket
+//! only, while no other process may ever reach it: a request from there could
+//! name any client as its sender, and one bad head can end the program. A socket
+//! pair does not listen, TCP has no permissions, and a directory with mode 0700
+//! needs a writable file system, which a container need not have. So it gets a
+//! unix socket with a random abstract name, which needs no file system. Such a
+//! name has no permissions either. But this listener holds exactly one
+//! connection, ours, and is shut down before tiny_http sees it
+//! ([`socket::listener_of_one`]): the kernel hands out the connection that is
+//! queued, and refuses all others. tiny_http's accept loop then ends with EINVAL,
+//! which [`Inner::greet`] waits for, so that a running server provably accepts
+//! nothing more.
+//!
+//! A [`Server`] must not be dropped here: it would connect to its own path, and
+//! panics where it has none. Its threads end without that, when the connection
+//! does. What stays behind is some 2 KiB of an empty queue and, in about one of a
+//! thousand starts, an idle thread: the pool that belongs to the accept loop can
+//! miss a thread that has only just begun to wait.
 
-use std::fs::{self, DirBuilder, Metadata};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -37,59 +54,73 @@ const READING_LIMIT: Duration = Duration::from_millis(50);
 /// tiny_http, and our end of the connection to it.
 pub(super) struct Inner {
     stream: UnixStream,
-    server: Server,
+    server: ManuallyDrop<Server>,
     unsent: String,
     sent: usize,
     /// How many requests are in what is not sent in full.
     held: usize,
     /// How many requests were sent in full, and have not come out.
     owed: usize,
-    directory: InnerDirectory,
 }
 
 impl Inner {
-    /// Starts tiny_http in a directory of its own, and connects to it.
+    /// Starts tiny_http on the one connection that it is ever going to have.
     pub(super) fn new() -> io::Result<Self> {
-        let directory = InnerDirectory::new()?;
-        let server = Server::http_unix(&directory.socket())
+        let (listener, stream) = socket::listener_of_one()?;
+        let server = Server::from_listener(listener, None)
             .map_err(|cause| io::Error::other(cause.to_string()))?;
         let mut inner = Self {
-            stream: connect(&directory)?,
-            server,
+            stream,
+            server: ManuallyDrop::new(server),
             unsent: String::new(),
             sent: 0,
             held: 0,
             owed: 0,
-            directory,
         };
         inner.greet()?;
         Ok(inner)
     }
 
-    /// Makes sure that tiny_http has taken up the connection, by a request of
-    /// nobody: it does so in its own time, and panics where there is no
-    /// descriptor left by then.
+    /// Makes sure that tiny_http has accepted the connection, by a request that is
+    /// no client's, and that it accepts no other. It does so in its own time, and
+    /// panics where no descriptor is free by then.
     fn greet(&mut self) -> io::Result<()> {
         self.unsent
             .push_str("OPTIONS / HTTP/1.1\r\nHost: localhost\r\n\r\n");
         self.flush()?;
-        match self.server.recv_timeout(GREETING_LIMIT)? {
-            Some(request) => drop(request.into_writer()),
-            None => return Err(io::Error::other("tiny_http does not answer")),
+        let (mut is_heard, mut is_closed) = (false, false);
+        while !(is_heard && is_closed) {
+            match self.server.recv_timeout(GREETING_LIMIT) {
+                Ok(Some(request)) => {
+                    drop(request.into_writer());
+                    is_heard = true;
+                }
+                Ok(None) => return Err(io::Error::other("tiny_http does not answer")),
+                Err(cause) if Errno::from_io_error(&cause) == Some(Errno::INVAL) => {
+                    is_closed = true;
+                }
+                Err(cause) => return Err(cause),
+            }
         }
+        self.owed = 0;
         Ok(())
     }
 
-    /// Connects anew, since tiny_http has hung up. What it had to read is lost.
+    /// Starts tiny_http anew, since it has hung up. What it had to read is lost.
     pub(super) fn reconnect(&mut self) -> io::Result<()> {
         // What it could still read it has handed over before it hung up.
+        self.empty();
+        *self = Self::new()?;
+        Ok(())
+    }
+
+    /// Throws away the requests that have come out, and those to be sent.
+    fn empty(&mut self) {
         while let Some(request) = self.server.try_recv().transpose() {
             drop(request.map(Request::into_writer));
         }
         self.unsent.clear();
         (self.sent, self.held, self.owed) = (0, 0, 0);
-        self.stream = connect(&self.directory)?;
-        Ok(())
     }
 
     /// Adds a request to those that [`Self::flush`] sends.
@@ -109,19 +140,14 @@ impl Inner {
     /// The next of the requests that were sent in full, as tiny_http has read it.
     /// `None` where there is none, or tiny_http takes long over it.
     pub(super) fn receive(&mut self) -> Option<Request> {
-        loop {
-            match self.next() {
-                Ok(Some(request)) if client(&request).is_some() => {
-                    self.owed = self.owed.saturating_sub(1);
-                    return Some(request);
-                }
-                // Whoever may enter the directory can send something, too.
-                Ok(Some(stranger)) => drop(stranger.into_writer()),
-                Ok(None) => return None,
-                Err(cause) => {
-                    log::error!("the admin server's inner socket: {cause}");
-                    return None;
-                }
+        match self.next() {
+            Ok(request) => {
+                self.owed -= usize::from(request.is_some()).min(self.owed);
+                request
+            }
+            Err(cause) => {
+                log::error!("the admin server's inner socket: {cause}");
+                None
             }
         }
     }
@@ -174,10 +200,17 @@ impl Inner {
     }
 }
 
-fn connect(directory: &InnerDirectory) -> io::Result<UnixStream> {
-    let stream = UnixStream::connect(directory.socket())?;
-    stream.set_nonblocking(true)?;
-    Ok(stream)
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A request that stayed in the queue would keep the connection open with it,
+        // and the queue is never freed.
+        while self.owes()
+            && let Some(request) = self.receive()
+        {
+            drop(request.into_writer());
+        }
+        self.empty();
+    }
 }
 
 impl AsRawFd for Inner {
@@ -237,117 +270,21 @@ fn fields<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a s
         .map(|header| header.value.as_str())
 }
 
-/// The directory of the inner socket, which nobody else may enter (mode 0700).
-/// It goes when this does.
-struct InnerDirectory {
-    path: PathBuf,
-}
-
-impl InnerDirectory {
-    /// Makes one for this process: under `$RUNTIME_DIRECTORY`, which systemd
-    /// sets, or else where temporary files are. Those that former processes
-    /// have left there go, but not within [`NEW_FOR`].
-    fn new() -> io::Result<Self> {
-        let parent =
-            std::env::var_os("RUNTIME_DIRECTORY").map_or_else(std::env::temp_dir, PathBuf::from);
-        remove_stale(&parent);
-        let process = std::process::id();
-        for number in 0..MAX_TRIES {
-            let path = parent.join(format!("{PREFIX}{process}-{number}"));
-            match DirBuilder::new().mode(0o700).create(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                result => return result.map(|()| Self { path }),
-            }
-        }
-        Err(io::Error::other(format!(
-            "{} is full of directories of former processes",
-            parent.display()
-        )))
-    }
-
-    /// The path of the socket in it.
-    fn socket(&self) -> PathBuf {
-        self.path.join(SOCKET)
-    }
-}
-
-const PREFIX: &str = "sessiond-";
-const SOCKET: &str = "inner";
-
-/// How many directories one process may make, and former ones of its number have left.
-const MAX_TRIES: u32 = 1000;
-
-impl Drop for InnerDirectory {
-    fn drop(&mut self) {
-        remove(&self.path);
-    }
-}
-
-/// Removes a directory with its socket. Where anything else is in it, it stays.
-fn remove(directory: &Path) {
-    // Whoever removed them before us has done what we want.
-    let _ = fs::remove_file(directory.join(SOCKET));
-    let _ = fs::remove_dir(directory);
-}
-
-/// Removes what processes have left that were ended without a chance to tidy up:
-/// directories of ours with a socket that nobody listens on. Where a directory is
-/// new, somebody may be about to listen.
-fn remove_stale(parent: &Path) {
-    let own = rustix::process::geteuid().as_raw();
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let is_ours = entry.file_name().to_str().is_some_and(is_our_name)
-            && entry.metadata().is_ok_and(|found| {
-                found.is_dir()
-                    && found.uid() == own
-                    && found.mode() & 0o777 == 0o700
-                    && !is_new(&found)
-            });
-        if !is_ours {
-            continue;
-        }
-        let refused = UnixStream::connect(entry.path().join(SOCKET));
-        if refused.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-            remove(&entry.path());
-        }
-    }
-}
-
-/// Whether a directory was made, or its socket, less than [`NEW_FOR`] ago. One from
-/// the future is of a time before the clock was set back, and is not new.
-fn is_new(found: &Metadata) -> bool {
-    let age = found.modified().ok().and_then(|time| time.elapsed().ok());
-    age.is_some_and(|age| age < NEW_FOR)
-}
-
-/// For how long a directory may be one whose maker does not listen yet. That takes
-/// microseconds, unless the machine stands still.
-const NEW_FOR: Duration = Duration::from_secs(10);
-
-/// Whether a directory's name is the prefix and two numbers.
-fn is_our_name(name: &str) -> bool {
-    let numbers = name
-        .strip_prefix(PREFIX)
-        .and_then(|rest| rest.split_once('-'));
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    numbers.is_some_and(|(process, number)| is_number(process) && is_number(number))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::fs;
+    use std::thread;
+    use std::time::Instant;
 
     use super::super::request;
     use super::*;
 
     #[test]
-    fn a_request_of_a_stranger_is_none_and_is_not_counted() {
+    fn requests_come_out_in_their_order_and_are_counted() {
         let mut inner = Inner::new().unwrap();
-        let mut stranger = UnixStream::connect(inner.directory.socket()).unwrap();
         let request = b"GET /v1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let head = request::parse(request).unwrap().unwrap();
         for number in 0..100 {
-            stranger.write_all(request).unwrap();
             inner.forward(&head, "localhost", ClientNumber(number));
             assert_eq!(inner.flush(), Ok(true));
             let received = std::iter::repeat_with(|| inner.receive())
@@ -362,17 +299,58 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_the_form_of_ours_are_ours() {
-        assert!(is_our_name("sessiond-123-0"));
-        for name in [
-            "sessiond-123",
-            "sessiond-test-1",
-            "sessiond-1-",
-            "sessiond--1",
-            "x-sessiond-1-1",
-            "sessiond-1-1-1",
-        ] {
-            assert!(!is_our_name(name), "{name}");
+    fn a_new_connection_takes_the_place_of_one_that_has_ended() {
+        let mut inner = Inner::new().unwrap();
+        socket::abort(&inner.stream);
+        assert!(!inner.is_open());
+        inner.reconnect().unwrap();
+        assert!(inner.is_open());
+        let request = b"GET /v1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let head = request::parse(request).unwrap().unwrap();
+        inner.forward(&head, "localhost", ClientNumber(7));
+        assert_eq!(inner.flush(), Ok(true));
+        let received = std::iter::repeat_with(|| inner.receive())
+            .take(400)
+            .flatten()
+            .next();
+        let received = received.expect("tiny_http reads it within 20 s");
+        assert_eq!(client_number(&received), Some(ClientNumber(7)));
+        drop(received.into_writer());
+    }
+
+    #[test]
+    fn the_threads_of_tiny_http_end_once_it_is_dropped() {
+        // Its threads have the name of the thread that starts it.
+        const NAME: &str = "tiny-http-test";
+        const STARTS: u64 = 30;
+        // Of four in each start. Its pool misses one or other where the machine is busy.
+        const MISSED: usize = 3;
+        let running = || {
+            let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+            // A thread that has ended since has no name any more.
+            let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+            names.filter(|name| name.trim_end() == NAME).count()
+        };
+        let start_and_drop = move || {
+            let request = b"GET /v1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            let head = request::parse(request).unwrap().unwrap();
+            for requests in 0..STARTS {
+                let mut inner = Inner::new().unwrap();
+                for number in 0..requests {
+                    inner.forward(&head, "localhost", ClientNumber(number));
+                }
+                // They are under way when it is dropped.
+                assert_eq!(inner.flush(), Ok(true));
+            }
+            assert!(running() > MISSED);
+        };
+        let starting = thread::Builder::new().name(NAME.to_owned());
+        starting.spawn(start_and_drop).unwrap().join().unwrap();
+        // An idle thread of tiny_http's pool ends after five seconds.
+        let begin = Instant::now();
+        while running() > MISSED {
+            assert!(begin.elapsed() < Duration::from_secs(20), "{}", running());
+            thread::park_timeout(Duration::from_millis(10));
         }
     }
 }

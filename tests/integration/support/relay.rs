@@ -37,6 +37,11 @@ impl Running {
         }
     }
 
+    /// What another thread needs to change it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     pub fn service(&self) -> Arc<Service> {
         Arc::clone(&self.registry.topology().services[0])
     }
