@@ -23,6 +23,7 @@ mod limits;
 mod listen;
 mod names;
 mod pipe;
+mod probe;
 mod rest;
 mod routing;
 mod search;

@@ -64,7 +64,7 @@ impl Relay {
     fn next_address(&mut self, slot: usize) -> Option<SocketAddr> {
         loop {
             let service = self.service_of(&self.sessions[slot].as_ref()?.record);
-            let now = self.now;
+            let (now, fallback) = (self.now, self.health.fallback());
             let search = self.search(slot)?;
             if let Some(attempt) = &mut search.attempt {
                 let left = u32::try_from(attempt.addresses.len()).unwrap_or(u32::MAX);
@@ -76,7 +76,7 @@ impl Relay {
                 self.attempt_failed(slot, "no address of its name is known");
                 continue;
             }
-            let server = routing::choose(service.servers(), &search.tried)?;
+            let server = routing::choose(service.servers(), &search.tried, fallback)?;
             search.timed_out = false;
             search.attempt = Some(Attempt {
                 lease: server.lease(),
@@ -160,7 +160,7 @@ impl Relay {
     /// The server that is being tried is down.
     fn attempt_failed(&mut self, slot: usize, cause: &str) {
         if let Some(server) = self.give_up_attempt(slot) {
-            health::note(&server, Connected::No(cause.to_owned()));
+            health::note(&server, Connected::Unreachable(cause.to_owned()));
         }
     }
 
@@ -223,7 +223,7 @@ impl Relay {
         let server = Arc::clone(attempt.lease.server());
         server.prefer(address);
         self.shortage_told = false;
-        health::note(&server, Connected::Yes);
+        self.health.note_connect(&server, self.now);
         let Some(session) = &mut self.sessions[slot] else {
             return;
         };

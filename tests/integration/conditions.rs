@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use sessiond::registry::{CloseReason, Passed, SessionState};
+use sessiond::registry::{CloseReason, DownCause, Passed, SessionState};
 
 use super::support::http::Answer;
 use super::support::library::Library;
@@ -106,7 +106,12 @@ fn a_tag_changes_with_the_resource_and_not_with_its_clocks_and_counters() {
         tag("/v1/servers/db1"),
         tag("/v1/servers/db2"),
     );
-    library.registry.topology().servers[0].set_up(false, SystemTime::now());
+    let server = &library.registry.topology().servers[0];
+    server.set_down(
+        DownCause::Unreachable,
+        "Connection refused",
+        SystemTime::now(),
+    );
     assert!(tag("/v1/servers") != servers && tag("/v1/servers/db1") != db1);
     assert_eq!(tag("/v1/servers/db2"), db2);
     assert_eq!(

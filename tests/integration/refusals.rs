@@ -27,7 +27,10 @@ fn full(protocol: &str) -> (Daemon, TcpStream) {
     let server = Server::new();
     let address = server.address();
     // A server that says nothing for two seconds is down.
-    server.say(GREETING);
+    server.say(match protocol {
+        "PostgreSQLClient" => b"R\0\0\0\x08\0\0\0\x03",
+        _ => GREETING,
+    });
     let daemon = of(protocol, address, "max_connections=1");
     let first = connect(daemon.listener("listener"));
     daemon.session_until("2", "a connected session", |session| {
@@ -219,7 +222,11 @@ fn who_waits_for_a_server_when_the_program_stops_is_told_so() {
 #[test]
 fn a_refused_client_that_says_nothing_takes_nobodys_place() {
     let server = Server::new();
-    let daemon = of("PostgreSQLClient", server.address(), "max_connections=1");
+    // Nothing answers probes there.
+    let config = one_service(server.address())
+        .replace("protocol=TCP", "protocol=PostgreSQLClient")
+        .replace("type=service\n", "type=service\nmax_connections=1\n");
+    let daemon = Daemon::start(&format!("monitor_interval=0\n{config}"));
     let address = daemon.listener("listener");
     let first = connect(address);
     let _behind = server.accept(&daemon);

@@ -28,7 +28,7 @@ mod probe;
 mod refusal;
 
 pub use greeting::{Greeting, NoGreeting, greeting};
-pub use probe::{PROBE_USER, QUIT, probe_answer, probe_login};
+pub use probe::{QUIT, probe_answer, probe_login};
 pub use refusal::refuse;
 
 use self::capability::{COMPRESS, ZSTD};

@@ -6,7 +6,8 @@
 //! byte; then the client's [opening](mod@opening) names the user and the
 //! database, the two agree on a password, and the server says that it is ready.
 //! The [`observer`] reads along through the server's [`answers`] until then, and
-//! no further. A client that is not let in gets a [`refusal`].
+//! no further. A client that is not let in gets a [`refusal`]. A [`probe`] begins
+//! a login of its own to see whether a server is up.
 //!
 //! Nothing here reads what the client sends after its opening: it carries
 //! passwords first, and queries after them.
@@ -14,8 +15,10 @@
 mod answers;
 mod observer;
 mod opening;
+mod probe;
 mod refusal;
 
 pub use observer::Observer;
 pub use opening::{Encryption, Kind, Opening, Unexpected, opening};
+pub use probe::{MAX_ANSWER, NotUp, ProbeAnswer, TERMINATE, probe_answer, probe_startup};
 pub use refusal::refuse;
