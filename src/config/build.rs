@@ -95,6 +95,11 @@ fn admin(reader: &mut Reader<'_>) -> Admin {
             default.shutdown_timeout,
             value::duration,
         ),
+        monitor_interval: reader.optional(
+            "monitor_interval",
+            default.monitor_interval,
+            value::duration,
+        ),
     };
     reader.finish();
     admin

@@ -72,6 +72,8 @@ pub struct Admin {
     pub log_sessions: bool,
     /// `shutdown_timeout`: how long sessions get to end when they are to go.
     pub shutdown_timeout: Duration,
+    /// `monitor_interval`: the time between two rounds of probes of all servers; zero for none.
+    pub monitor_interval: Duration,
 }
 
 /// The admin server's unix socket. Whoever can connect to it may read and write.
@@ -100,6 +102,7 @@ impl Default for Admin {
             history: 1000,
             log_sessions: false,
             shutdown_timeout: Duration::ZERO,
+            monitor_interval: Duration::from_secs(2),
         }
     }
 }

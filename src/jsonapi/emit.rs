@@ -33,6 +33,8 @@ pub trait Emit {
     fn number(&mut self, value: u64);
     /// A number of tenths, as `1.5`, or `1` where it is whole.
     fn tenths(&mut self, value: u64);
+    /// A number of thousandths, as `0.015`, without zeros at the end.
+    fn thousandths(&mut self, value: u64);
     /// A boolean.
     fn boolean(&mut self, value: bool);
 

@@ -168,6 +168,20 @@ impl Emit for Tree<'_> {
         });
     }
 
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "durations are far below the 2^53 thousandths of a second that fit"
+    )]
+    fn thousandths(&mut self, value: u64) {
+        self.add(|| {
+            if value.is_multiple_of(1000) {
+                Value::Whole((value / 1000).into())
+            } else {
+                Value::Fraction(value as f64 / 1000.0)
+            }
+        });
+    }
+
     fn boolean(&mut self, value: bool) {
         self.add(|| Value::Boolean(value));
     }
@@ -187,6 +201,7 @@ mod tests {
         out.begin_array();
         out.tenths(15);
         out.tenths(20);
+        out.thousandths(1_040);
         out.boolean(true);
         out.begin_object();
         out.end_object();
@@ -239,14 +254,14 @@ mod tests {
         // What is no object has no members, whatever their names.
         assert_eq!(
             with(&[[None, Some("nested")]]),
-            "{\"id\":\"7\",\"attributes\":{\"nested\":[1.5,2,true,{},[]]},\"links\":{\"nested\":\"x\"}}\n"
+            "{\"id\":\"7\",\"attributes\":{\"nested\":[1.5,2,1.04,true,{},[]]},\"links\":{\"nested\":\"x\"}}\n"
         );
         assert_eq!(
             with(&[
                 [Some("attributes"), Some("nested")],
                 [Some("links"), Some("other")]
             ]),
-            "{\"attributes\":{\"nested\":[1.5,2,true,{},[]]},\"links\":{}}\n"
+            "{\"attributes\":{\"nested\":[1.5,2,1.04,true,{},[]]},\"links\":{}}\n"
         );
     }
 }

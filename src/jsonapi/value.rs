@@ -117,7 +117,7 @@ impl Value {
             Self::Null => {}
             Self::Boolean(value) => out.boolean(*value),
             Self::Whole(value) => out.number(u64::try_from(*value).unwrap_or_default()),
-            Self::Fraction(value) => out.tenths(tenths(*value)),
+            Self::Fraction(value) => out.thousandths(thousandths(*value)),
             Self::String(value) => out.string(value),
             Self::Array(values) => {
                 out.begin_array();
@@ -146,14 +146,14 @@ impl Value {
     }
 }
 
-/// The only fractions that documents have are tenths.
+/// The only fractions that documents have are tenths and thousandths.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "it was a whole number of tenths"
+    reason = "it was a whole number of thousandths"
 )]
-fn tenths(value: f64) -> u64 {
-    (value * 10.0).round() as u64
+fn thousandths(value: f64) -> u64 {
+    (value * 1000.0).round() as u64
 }
 
 /// A string of digits as a number. Longer ones than any counter are none.

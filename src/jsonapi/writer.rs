@@ -286,6 +286,18 @@ impl Emit for Writer {
         }
     }
 
+    fn thousandths(&mut self, value: u64) {
+        self.number(value / 1000);
+        let rest = value % 1000;
+        if rest > 0 {
+            let digit = |value: u64| b'0' + (value % 10).to_le_bytes()[0];
+            let digits = [b'.', digit(rest / 100), digit(rest / 10), digit(rest)];
+            let end = digits.iter().rposition(|&digit| digit != b'0');
+            self.text
+                .extend_from_slice(&digits[..=end.unwrap_or_default()]);
+        }
+    }
+
     fn boolean(&mut self, value: bool) {
         self.separate();
         self.text
@@ -384,6 +396,22 @@ mod tests {
             sample(Layout::Compact),
             "{\"empty\":[],\"number\":18446744073709551615,\"list\":[0,1.5,{}]}\n"
         );
+    }
+
+    #[test]
+    fn thousandths_have_no_zeros_at_the_end() {
+        for (value, text) in [
+            (0, "0\n"),
+            (7, "0.007\n"),
+            (40, "0.04\n"),
+            (1_500, "1.5\n"),
+            (2_000, "2\n"),
+            (10_203, "10.203\n"),
+        ] {
+            let mut writer = Writer::new(Layout::Compact);
+            writer.thousandths(value);
+            assert_eq!(writer.finish_text(), text);
+        }
     }
 
     #[test]

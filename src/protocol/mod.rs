@@ -23,6 +23,9 @@ use std::fmt;
 /// sensible login takes, with its connection attributes.
 pub const MAX_HELD: usize = 16 * 1024;
 
+/// The user as whom probes of servers log in, without a password; it need not exist.
+pub const PROBE_USER: &str = "sessiond-probe";
+
 /// The longest user's or database's name that is kept, in bytes: twice what
 /// MariaDB allows (128 characters of four bytes for a user).
 pub const MAX_NAME: usize = 1024;

@@ -14,6 +14,7 @@ mod data_plane;
 mod departures;
 mod ending;
 mod events;
+mod health;
 mod history;
 mod listener;
 mod news;
@@ -37,6 +38,7 @@ pub use data_plane::DataPlane;
 pub use departures::Departures;
 pub use ending::{CloseReason, Ending};
 pub use events::{Attachment, Event, Events, Happening, Sink};
+pub use health::{Down, DownCause, LastProbe, ServerEvent, ServerHealth};
 pub use listener::Listener;
 pub use server::{Condition, Lease, Server};
 pub use service::{Admission, Service};
@@ -94,12 +96,16 @@ impl Registry {
     pub fn set_topology(&self, topology: Topology, now: SystemTime) {
         let topology = Arc::new(topology);
         let mut current = lock(&self.topology);
-        if !topology.is_same(&current) {
+        let is_same = topology.is_same(&current);
+        if !is_same {
             for server in &topology.servers {
                 server.set_removed(false);
             }
-            *current = Arc::clone(&topology);
-            drop(current);
+        }
+        // A parameter of the whole program may differ where every object is the same.
+        *current = Arc::clone(&topology);
+        drop(current);
+        if !is_same {
             // Whoever reads it in between has the new one under an old version, which does no harm.
             topology.note_change(now);
         }

@@ -4,10 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::change::{Change, Changes};
 use super::departures::Departures;
+use super::health::{DownCause, Health, LastProbe, ServerHealth, SetDown};
 use super::traffic::Traffic;
 use crate::config::{self, Host};
 use crate::lock::lock;
@@ -25,13 +26,6 @@ pub struct Server {
     fate: Arc<Fate>,
 }
 
-/// What is known of whoever answers at a server's address and port.
-#[derive(Debug)]
-struct Health {
-    up: AtomicBool,
-    version: Mutex<Option<Arc<str>>>,
-}
-
 /// How a server fares, whatever the configuration says of it.
 #[derive(Debug)]
 struct Fate {
@@ -39,7 +33,10 @@ struct Fate {
     in_maintenance: AtomicBool,
     removed: AtomicBool,
     connections: AtomicUsize,
+    /// The most that there were of them at a time.
+    most_connections: AtomicUsize,
     total_connections: AtomicU64,
+    probe_failures: AtomicU64,
     traffic: Traffic,
     changes: Changes,
     departures: Arc<Departures>,
@@ -66,7 +63,9 @@ impl Server {
             in_maintenance: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            most_connections: AtomicUsize::new(0),
             total_connections: AtomicU64::new(0),
+            probe_failures: AtomicU64::new(0),
             traffic: Traffic::default(),
             changes: Changes::of_one(all_changes, now),
             departures: Arc::clone(departures),
@@ -74,19 +73,20 @@ impl Server {
         Self {
             addresses: Mutex::new(written_addresses(&parameters)),
             parameters,
-            health: Arc::new(Health::unknown()),
+            health: Arc::new(Health::unknown(now)),
             fate: Arc::new(fate),
         }
     }
 
     /// The same server with other parameters. Where it is somewhere else now,
     /// nothing is known of whoever answers there.
-    pub(super) fn renewed(&self, parameters: config::Server) -> Self {
+    pub(super) fn renewed(&self, parameters: config::Server, now: SystemTime) -> Self {
         let place = |parameters: &config::Server| (parameters.address.clone(), parameters.port);
         let (addresses, health) = if place(&parameters) == place(&self.parameters) {
             (self.addresses(), Arc::clone(&self.health))
         } else {
-            (written_addresses(&parameters), Arc::new(Health::unknown()))
+            let health = Health::unknown(now);
+            (written_addresses(&parameters), Arc::new(health))
         };
         Self {
             parameters,
@@ -108,19 +108,59 @@ impl Server {
         &self.parameters.name
     }
 
-    /// Whether the last connect succeeded.
+    /// Whether nothing has failed since it last proved to be up.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.health.up.load(Relaxed)
+        self.health.is_up()
     }
 
-    /// Notes how a connect went. True where that is news.
-    pub fn set_up(&self, up: bool, now: SystemTime) -> bool {
-        let is_news = self.health.up.swap(up, Relaxed) != up;
+    /// Whether it is up, since when, why not, and how the last probe went.
+    #[must_use]
+    pub fn health(&self) -> ServerHealth {
+        self.health.snapshot()
+    }
+
+    /// Notes that it serves clients. True where it was down.
+    pub fn set_up(&self, now: SystemTime) -> bool {
+        let is_news = self.health.set_up(now);
         if is_news {
             self.fate.changes.note(now);
         }
         is_news
+    }
+
+    /// Notes that it does not, and why. True where it was up.
+    pub fn set_down(&self, cause: DownCause, reason: &str, now: SystemTime) -> bool {
+        let result = self.health.set_down(cause, reason, now);
+        if result != SetDown::Same {
+            self.fate.changes.note(now);
+        }
+        result == SetDown::Fell
+    }
+
+    /// Notes how a probe has ended. Like a clock, it is no change of the server.
+    pub fn note_probe(&self, probe: LastProbe) {
+        if probe.failure.is_some() {
+            self.fate.probe_failures.fetch_add(1, Relaxed);
+        }
+        self.health.set_last_probe(probe);
+    }
+
+    /// How many probes it has not passed, since the start.
+    #[must_use]
+    pub fn probe_failures(&self) -> u64 {
+        self.fate.probe_failures.load(Relaxed)
+    }
+
+    /// Notes that a client has logged in.
+    pub fn note_login(&self, now: Instant) {
+        self.health.set_last_login(now);
+    }
+
+    /// When a client last logged in, if nothing has failed since.
+    #[must_use]
+    pub fn last_login(&self) -> Option<Instant> {
+        self.health.last_login()
     }
 
     /// Whether a condition is set.
@@ -179,6 +219,12 @@ impl Server {
         self.fate.connections.load(Relaxed)
     }
 
+    /// The most sessions that it had at a time, since the start.
+    #[must_use]
+    pub fn most_connections(&self) -> usize {
+        self.fate.most_connections.load(Relaxed)
+    }
+
     /// Whether its `max_connections` leave room for one more.
     #[must_use]
     pub fn has_room(&self) -> bool {
@@ -189,14 +235,12 @@ impl Server {
     /// The version that it has told of itself.
     #[must_use]
     pub fn version(&self) -> Option<Arc<str>> {
-        lock(&self.health.version).clone()
+        self.health.version()
     }
 
     /// Notes the version that it tells of itself.
     pub fn set_version(&self, version: &str, now: SystemTime) {
-        let mut known = lock(&self.health.version);
-        if known.as_deref() != Some(version) {
-            *known = Some(version.into());
+        if self.health.set_version(version) {
             self.fate.changes.note(now);
         }
     }
@@ -204,7 +248,9 @@ impl Server {
     /// Counts a session as connected to it, for as long as the lease lives.
     #[must_use]
     pub fn lease(self: &Arc<Self>) -> Lease {
-        self.fate.connections.fetch_add(1, Relaxed);
+        let connections = self.fate.connections.fetch_add(1, Relaxed) + 1;
+        let most = &self.fate.most_connections;
+        most.fetch_max(connections, Relaxed);
         self.fate.total_connections.fetch_add(1, Relaxed);
         Lease {
             server: Arc::clone(self),
@@ -244,16 +290,6 @@ impl Server {
             known.iter().copied().partition(is_preferred);
         reordered.extend(others);
         *known = reordered.into();
-    }
-}
-
-impl Health {
-    /// It counts as up until a connect has failed.
-    fn unknown() -> Self {
-        Self {
-            up: AtomicBool::new(true),
-            version: Mutex::new(None),
-        }
     }
 }
 
@@ -309,8 +345,36 @@ mod tests {
         let server = &topology.servers[0];
         let lease = server.lease();
         assert_eq!(server.connections(), 1);
-        drop(lease);
+        drop((server.lease(), server.lease(), lease));
         assert_eq!(server.connections(), 0);
+        assert_eq!(
+            (server.most_connections(), server.total_connections()),
+            (3, 3)
+        );
+    }
+
+    #[test]
+    fn a_change_is_what_the_state_and_its_reason_do_and_not_what_a_probe_finds() {
+        let now = SystemTime::now();
+        let topology = Topology::new(&Config::example(), now);
+        let server = &topology.servers[0];
+        let version = || server.last_change().version;
+        let probe = |failure: Option<&str>| LastProbe {
+            time: now,
+            duration: std::time::Duration::from_millis(3),
+            failure: failure.map(Into::into),
+        };
+        server.note_probe(probe(None));
+        server.note_login(Instant::now());
+        assert!(!server.set_up(now));
+        assert_eq!((version(), server.probe_failures()), (0, 0));
+        for (reason, is_news, versions) in [("a", true, 1), ("a", false, 1), ("b", false, 2)] {
+            server.note_probe(probe(Some(reason)));
+            assert_eq!(server.set_down(DownCause::Refusing, reason, now), is_news);
+            assert_eq!(version(), versions);
+        }
+        assert!(server.set_up(now));
+        assert_eq!((version(), server.probe_failures()), (3, 3));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Services, servers and listeners, as a configuration connects them.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::change::Changes;
 use super::departures::Departures;
@@ -22,6 +22,8 @@ pub struct Topology {
     pub services: Vec<Arc<Service>>,
     /// Where clients arrive.
     pub listeners: Vec<Arc<Listener>>,
+    /// `monitor_interval`: the time between two rounds of probes; zero for none.
+    pub monitor_interval: Duration,
     /// When a server last came, went or changed in anything but counters.
     pub server_changes: Arc<Changes>,
     /// When a service last came, went or changed in anything but counters.
@@ -51,6 +53,7 @@ impl Topology {
             servers: Vec::new(),
             services: Vec::new(),
             listeners: Vec::new(),
+            monitor_interval: config.admin.monitor_interval,
             server_changes: changes(),
             service_changes: changes(),
             listener_changes: changes(),
@@ -92,6 +95,7 @@ impl Topology {
             servers,
             services,
             listeners,
+            monitor_interval: config.admin.monitor_interval,
             leaving,
             ..self.clone()
         }
@@ -101,7 +105,7 @@ impl Topology {
         let known = find(&self.servers, Server::name, &parameters.name);
         match known.or_else(|| find(&self.leaving.0, Server::name, &parameters.name)) {
             Some(known) if known.parameters == *parameters => Arc::clone(known),
-            Some(known) => Arc::new(known.renewed(parameters.clone())),
+            Some(known) => Arc::new(known.renewed(parameters.clone(), now)),
             None => Arc::new(Server::new(
                 parameters.clone(),
                 &self.server_changes,
@@ -232,6 +236,7 @@ fn are_same<T>(some: &[Arc<T>], others: &[Arc<T>]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::DownCause;
 
     const TEXT: &str = "[a]\ntype=server\naddress=192.0.2.1\nport=1\n\
         [b]\ntype=server\naddress=192.0.2.2\nport=2\n\
@@ -301,8 +306,8 @@ mod tests {
         let now = SystemTime::now();
         let before = Topology::new(&config(TEXT), now);
         let after = before.renewed(&config(&TEXT.replace("port=2", "port=3")), now);
-        before.servers[1].set_up(false, now);
-        before.servers[0].set_up(false, now);
+        before.servers[1].set_down(DownCause::Refusing, "gone", now);
+        before.servers[0].set_down(DownCause::Refusing, "gone", now);
         assert!(after.servers[1].is_up());
         assert!(!after.servers[0].is_up());
     }

@@ -74,7 +74,7 @@ impl Relay {
                 session.backend = Backend::FirstMessage(addresses);
                 let record = Arc::clone(&session.record);
                 let service = self.service_of(&record);
-                if routing::choose(service.servers(), &[]).is_none() {
+                if routing::choose(service.servers(), &[], self.health.fallback()).is_none() {
                     let service = service.name();
                     let refusal = Refusal::NoServer { service };
                     self.refuse(slot, &refusal, CloseReason::NoServerAvailable);

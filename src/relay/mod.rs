@@ -26,6 +26,7 @@ mod listen;
 mod log_limit;
 mod names;
 mod pipe;
+mod probe;
 mod rest;
 mod routing;
 mod search;
@@ -341,7 +342,7 @@ impl Relay {
                 if let Some(server) = server
                     && is_unavailable(protocol, &error.code)
                 {
-                    health::note(&server, Connected::No(error.to_string()));
+                    health::note(&server, Connected::Unavailable(error.to_string()));
                 }
             }
             (LoginOutcome::Accepted, None) => {}

@@ -99,7 +99,7 @@ impl Relay {
     fn next_address(&mut self, slot: usize) -> Option<SocketAddr> {
         loop {
             let service = self.service_of(&self.sessions[slot].as_ref()?.record);
-            let now = self.now;
+            let (now, fallback) = (self.now, self.health.fallback());
             let search = self.search(slot)?;
             if let Some(attempt) = &mut search.attempt {
                 let left = u32::try_from(attempt.addresses.len()).unwrap_or(u32::MAX);
@@ -111,7 +111,7 @@ impl Relay {
                 self.attempt_failed(slot, "no address of its name is known");
                 continue;
             }
-            let server = routing::choose(service.servers(), &search.tried)?;
+            let server = routing::choose(service.servers(), &search.tried, fallback)?;
             if !matches!(search.failure, Some(Failure::Unavailable(_))) {
                 search.failure = None;
             }
@@ -340,7 +340,7 @@ impl Relay {
                     search.failure = Some(Failure::Unavailable(words));
                 }
                 if let Some(server) = self.give_up_attempt(slot) {
-                    health::note(&server, Connected::No(error.to_string()));
+                    health::note(&server, Connected::Unavailable(error.to_string()));
                 }
                 self.connect_next(slot);
                 false
@@ -488,7 +488,7 @@ impl Relay {
     /// The server that is being tried is down.
     fn attempt_failed(&mut self, slot: usize, cause: &str) {
         if let Some(server) = self.give_up_attempt(slot) {
-            health::note(&server, Connected::No(cause.to_owned()));
+            health::note(&server, Connected::Unreachable(cause.to_owned()));
         }
     }
 
@@ -554,16 +554,14 @@ impl Relay {
             return;
         };
         let server = Arc::clone(lease.server());
-        // The answer to a wish for encryption says nothing about the server.
-        let is_answer = !matches!(
-            first,
+        match first {
+            // The answer to a wish for encryption says nothing about the server.
             First::Message {
-                is_startup: false,
-                ..
+                is_startup: false, ..
             }
-        );
-        if is_answer {
-            health::note(&server, Connected::Yes);
+            | First::Awaited => {}
+            First::Anything => self.health.note_connect(&server, self.now),
+            First::Greeting | First::Message { .. } => health::note(&server, Connected::Yes),
         }
         let Some(session) = &mut self.sessions[slot] else {
             return;

@@ -178,15 +178,18 @@ static SERVICES: [Column; 7] = [
     Column::new("SERVERS", "/relationships/servers/data", Form::Names, 8, 3),
 ];
 
-static SERVERS: [Column; 8] = [
+static SERVERS: [Column; 10] = [
     Column::new("NAME", "/id", Form::Text, 8, 0),
     Column::new("ADDRESS", "/attributes/parameters", Form::Endpoint, 12, 3),
-    Column::new("STATE", STATE, Form::Text, 8, 1),
+    Column::new("STATE", STATE, Form::Text, 16, 1),
     Column::new("SESSIONS", CONNECTIONS, Form::Count, 0, 2),
-    Column::new("TOTAL", TOTAL, Form::Count, 0, 4),
-    Column::new("IN", FROM_CLIENTS, Form::Bytes, 0, 5),
-    Column::new("OUT", TO_CLIENTS, Form::Bytes, 0, 5),
-    Column::new("VERSION", "/attributes/version_string", Form::Text, 8, 6),
+    Column::new("TOTAL", TOTAL, Form::Count, 0, 5),
+    Column::new("IN", FROM_CLIENTS, Form::Bytes, 0, 6),
+    Column::new("OUT", TO_CLIENTS, Form::Bytes, 0, 6),
+    Column::new("VERSION", "/attributes/version_string", Form::Text, 8, 7),
+    // Since when it is in its state, and why where it is down.
+    Column::new("SINCE", "/attributes/triggered_at", Form::Text, 0, 8),
+    Column::new("REASON", "/attributes/down_reason", Form::Text, 12, 4),
 ];
 
 static LISTENERS: [Column; 5] = [

@@ -18,9 +18,12 @@ const MAX_DEPTH: usize = 8;
 const MAX_NAME: usize = 48;
 
 /// What is said first, in this order. The rest follows by name.
-const FIRST: [&str; 20] = [
+const FIRST: [&str; 23] = [
     "id",
     "state",
+    "down_reason",
+    "last_event",
+    "triggered_at",
     "version_string",
     "connected",
     "closed",

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use sessiond::registry::{CloseReason, Passed, SessionState};
+use sessiond::registry::{CloseReason, DownCause, LastProbe, Passed, SessionState};
 
 use super::support::http::Answer;
 use super::support::library::Library;
@@ -106,8 +106,35 @@ fn a_tag_changes_with_the_resource_and_not_with_its_clocks_and_counters() {
         tag("/v1/servers/db1"),
         tag("/v1/servers/db2"),
     );
-    library.registry.topology().servers[0].set_up(false, SystemTime::now());
-    assert!(tag("/v1/servers") != servers && tag("/v1/servers/db1") != db1);
+    library.registry.topology().servers[0].set_down(
+        DownCause::Unreachable,
+        "Connection refused",
+        SystemTime::now(),
+    );
+    let down = tag("/v1/servers/db1");
+    assert!(tag("/v1/servers") != servers && down != db1);
+    // A probe is like a clock; another reason is news.
+    let server = &library.registry.topology().servers[0];
+    server.note_probe(LastProbe {
+        time: SystemTime::now(),
+        duration: Duration::from_millis(40),
+        failure: Some("Connection refused".into()),
+    });
+    assert_eq!(tag("/v1/servers/db1"), down);
+    for target in [
+        "/v1/servers/db1",
+        "/v1/servers/db1?fields[servers]=last_probe",
+    ] {
+        let shown = ask(&library, target, "").body;
+        let expected = "\"seconds\":0.04,\"result\":\"Connection refused\"";
+        assert!(shown.contains(expected), "{shown}");
+    }
+    server.set_down(
+        DownCause::Unreachable,
+        "No route to host",
+        SystemTime::now(),
+    );
+    assert_ne!(tag("/v1/servers/db1"), down);
     assert_eq!(tag("/v1/servers/db2"), db2);
     assert_eq!(
         ask(&library, "/v1/servers/db1", "")

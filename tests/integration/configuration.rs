@@ -131,7 +131,7 @@ pub fn faulty() -> Vec<(String, &'static str)> {
         // The admin server.
         (
             "[maxscale]\nadmin_prot=1\n".into(),
-            "2: maxscale: unknown parameter admin_prot (there are admin_accounts, admin_enabled, admin_host, admin_port, admin_socket, admin_socket_mode, admin_socket_owner, admin_socket_group, admin_hostnames, admin_max_connections, admin_history, log_sessions, shutdown_timeout)",
+            "2: maxscale: unknown parameter admin_prot (there are admin_accounts, admin_enabled, admin_host, admin_port, admin_socket, admin_socket_mode, admin_socket_owner, admin_socket_group, admin_hostnames, admin_max_connections, admin_history, log_sessions, shutdown_timeout, monitor_interval)",
         ),
         (
             "[maxscale]\ntype=server\n".into(),
@@ -192,6 +192,10 @@ pub fn faulty() -> Vec<(String, &'static str)> {
         (
             "[maxscale]\nlog_sessions=some\n".into(),
             "2: maxscale: log_sessions=some must be true or false",
+        ),
+        (
+            "[maxscale]\nmonitor_interval=often\n".into(),
+            "2: maxscale: monitor_interval=often must be a whole number with ms, s, m or h, such as 10s",
         ),
         (
             "[maxscale]\nshutdown_timeout=later\n".into(),

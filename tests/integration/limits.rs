@@ -122,7 +122,7 @@ fn limits_are_exact() -> bool {
     let config = one_service(server.address());
     let (before, listener) = config.split_once("[listener]").unwrap();
     let resting = format!(
-        "admin_history=10000\n{before}[resting]\ntype=service\nservers=server\nconnection_timeout={}s\n\
+        "admin_history=10000\nmonitor_interval=0\n{before}[resting]\ntype=service\nservers=server\nconnection_timeout={}s\n\
          [listener]{}[idle]{}",
         IDLE.as_secs(),
         listener.replace("protocol=TCP", "protocol=PostgreSQLClient"),

@@ -34,6 +34,7 @@ mod packaging;
 mod page;
 mod page_kill;
 mod page_look;
+mod probes;
 mod property;
 mod proxied;
 mod proxy_headers;

@@ -226,7 +226,11 @@ fn who_waits_for_a_server_when_the_program_stops_is_told_so() {
 #[test]
 fn a_refused_client_that_says_nothing_takes_nobodys_place() {
     let server = Server::new();
-    let daemon = of("PostgreSQLClient", server.address(), "max_connections=1");
+    // Nothing answers probes there.
+    let config = one_service(server.address())
+        .replace("protocol=TCP", "protocol=PostgreSQLClient")
+        .replace("type=service\n", "type=service\nmax_connections=1\n");
+    let daemon = Daemon::start(&format!("monitor_interval=0\n{config}"));
     let address = daemon.listener("listener");
     let mut first = connect(address);
     first.write_all(STARTUP).unwrap();

@@ -439,7 +439,8 @@ fn listeners_take_both_families_and_unix_sockets() {
         + "\n";
     // A socket that a former process has left is no obstacle.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let mut daemon = Daemon::start(&config);
+    // What sends everything back is no PostgreSQL server to a probe.
+    let mut daemon = Daemon::start(&format!("monitor_interval=0\n{config}"));
 
     let mut unix = UnixStream::connect(&path).unwrap();
     unix.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -19,10 +19,11 @@ pub const HOSTILE: &str = "\x1b[2J\x1b]0;owned\x07\u{202e}\u{9b}31m\r\n";
 /// How that may be shown.
 pub const TAMED: &str = "?[2J?]0;owned???31m??";
 
-/// A service of each protocol before the same server.
+/// A service of each protocol before the same server, which answers no probes.
 pub fn both(server: SocketAddr) -> String {
     let place = "address=127.0.0.1\nport=0\n";
-    one_service(server)
+    "monitor_interval=0\n".to_owned()
+        + &one_service(server)
         + &format!(
             "[Orders]\ntype=service\nservers=server\n[Orders-Listener]\ntype=listener\nservice=Orders\nprotocol=PostgreSQLClient\n{place}"
         )
@@ -71,7 +72,7 @@ fn over_socket(daemon: &Daemon, arguments: &[&str]) -> Output {
 }
 
 /// What it says at an address.
-fn at(address: SocketAddr, arguments: &[&str]) -> Output {
+pub fn at(address: SocketAddr, arguments: &[&str]) -> Output {
     let mut command = ask(arguments);
     command
         .arg(format!("--address={address}"))
@@ -80,7 +81,7 @@ fn at(address: SocketAddr, arguments: &[&str]) -> Output {
 }
 
 /// What went well: standard output.
-fn good(output: Output) -> String {
+pub fn good(output: Output) -> String {
     assert!(output.status.success(), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
@@ -94,7 +95,7 @@ fn bad(output: &Output) -> (Option<i32>, String) {
 }
 
 /// The words of a line of that id.
-fn line<'a>(text: &'a str, id: &str) -> Vec<&'a str> {
+pub fn line<'a>(text: &'a str, id: &str) -> Vec<&'a str> {
     let words = text
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>());

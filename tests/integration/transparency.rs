@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::SystemTime;
 
+use sessiond::protocol::PROBE_USER;
 use sessiond::protocol::Side;
-use sessiond::protocol::mariadb::PROBE_USER;
 
 use super::support::daemon::one_service;
 use super::support::handshake::{Conversation, conversation};
@@ -99,7 +99,7 @@ fn converse(protocol: &str, seeds: &[&str], seed: u64) {
         server.says.lock().unwrap().clone_from(&from_server);
         // A probe may think little of what it is told; then the client is turned away, and tries again.
         let heard = until("a conversation", || {
-            running.registry.topology().servers[0].set_up(true, SystemTime::now());
+            running.registry.topology().servers[0].set_up(SystemTime::now());
             let heard = speak(
                 running.address,
                 &from_client,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::relationship;
 use super::services::write_traffic;
 use crate::jsonapi::{Collection, Emit, View, key, write_object};
-use crate::registry::{Condition, Server, Topology};
+use crate::registry::{Condition, Server, ServerHealth, Topology};
 
 /// All servers.
 pub(super) const SERVERS: Collection = Collection {
@@ -34,7 +34,9 @@ impl Row {
             relationship::write(out, SERVERS, name, "services", using, view);
         };
         let attributes = |out: &mut (dyn Emit + '_)| {
-            out.member(key!("state"), &state(server));
+            let health = server.health();
+            out.member(key!("state"), &state(server, &health));
+            write_health(out, &health, view);
             if let Some(version) = server.version() {
                 out.member(key!("version_string"), &version);
             }
@@ -42,6 +44,8 @@ impl Row {
             out.begin_object();
             out.member_number(key!("connections"), server.connections() as u64);
             out.member_number(key!("total_connections"), server.total_connections());
+            let most = server.most_connections();
+            out.member_number(key!("max_connections"), most as u64);
             write_traffic(out, server.traffic());
             out.end_object();
             out.key(key!("parameters"));
@@ -61,9 +65,34 @@ impl Row {
     }
 }
 
+/// Since when it is up or down, why it is down, and how the last probe went.
+fn write_health(out: &mut (dyn Emit + '_), health: &ServerHealth, view: &View) {
+    out.member_plain(key!("last_event"), health.event.as_str());
+    out.member_plain(key!("triggered_at"), &view.asctime.of(health.since));
+    if let Some(down) = &health.down {
+        out.member(key!("down_reason"), &down.reason);
+    }
+    if let Some(probe) = &health.last_probe {
+        out.key(key!("last_probe"));
+        out.begin_object();
+        out.member_plain(key!("at"), &view.asctime.of(probe.time));
+        out.key(key!("seconds"));
+        let milliseconds = probe.duration.as_millis();
+        out.thousandths(u64::try_from(milliseconds).unwrap_or(u64::MAX));
+        let result = probe.failure.as_deref();
+        out.member(key!("result"), result.unwrap_or("up"));
+        out.end_object();
+    }
+}
+
 /// Whether it is up, and what an operator has set.
-fn state(server: &Server) -> String {
-    let mut state = if server.is_up() { "Running" } else { "Down" }.to_owned();
+fn state(server: &Server, health: &ServerHealth) -> String {
+    let word = if health.down.is_some() {
+        "Down"
+    } else {
+        "Running"
+    };
+    let mut state = word.to_owned();
     for (condition, word) in [
         (Condition::Drain, ", Drained"),
         (Condition::Maintenance, ", Maintenance"),

@@ -31,7 +31,7 @@ pub use super::first_answer::{
     is_mariadb_unavailable as is_unavailable, of_mariadb as first_packet,
 };
 pub use greeting::{Greeting, NoGreeting, greeting};
-pub use probe::{PROBE_USER, QUIT, probe_answer, probe_login};
+pub use probe::{QUIT, probe_answer, probe_login};
 pub use refusal::refuse;
 
 use self::capability::{COMPRESS, ZSTD};

@@ -8,10 +8,7 @@
 
 use super::capability::{PLUGIN_AUTH, PROTOCOL_41, SECURE_CONNECTION};
 use super::greeting::Greeting;
-
-/// The user as whom probes log in, without a password. Where there is one, the
-/// server's log has nothing to say about probes.
-pub const PROBE_USER: &str = "sessiond-probe";
+use crate::protocol::PROBE_USER;
 
 /// The command that ends a session, COM_QUIT.
 pub const QUIT: &[u8] = b"\x01\0\0\0\x01";

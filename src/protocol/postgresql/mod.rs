@@ -6,7 +6,8 @@
 //! byte; then the client's [opening](mod@opening) names the user and the
 //! database, the two agree on a password, and the server says that it is ready.
 //! The [`observer`] reads along through the server's [`answers`] until then, and
-//! no further. A client that is not let in gets a [`refusal`].
+//! no further. A client that is not let in gets a [`refusal`]. A [`probe`] begins
+//! a login of its own to see whether a server is up.
 //!
 //! Nothing here reads what the client sends after its opening: it carries
 //! passwords first, and queries after them.
@@ -15,6 +16,7 @@ mod answers;
 mod error;
 mod observer;
 mod opening;
+mod probe;
 mod refusal;
 
 pub use super::first_answer::{
@@ -23,4 +25,5 @@ pub use super::first_answer::{
 pub(super) use error::read as read_error;
 pub use observer::Observer;
 pub use opening::{Encryption, Kind, Opening, Unexpected, opening, read_cancel_request};
+pub use probe::{MAX_ANSWER, NotUp, ProbeAnswer, TERMINATE, probe_answer, probe_startup};
 pub use refusal::refuse;

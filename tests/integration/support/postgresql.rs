@@ -18,9 +18,10 @@ use super::server::free_port;
 const PASSWORD: &str = "a password";
 
 pub struct PostgreSql {
-    process: Process,
+    pub process: Process,
     address: SocketAddr,
-    _directory: Directory,
+    directory: Directory,
+    options: Vec<String>,
 }
 
 impl PostgreSql {
@@ -41,7 +42,19 @@ impl PostgreSql {
         })
     }
 
-    fn start_with(options: impl FnOnce(&Path) -> Vec<String>) -> Self {
+    /// Starts one that asks no client for a password, with further options.
+    pub fn start_trusting(options: &[&str]) -> Self {
+        Self::start_with(|directory| {
+            let rules = directory.join("pg_hba.conf");
+            std::fs::write(&rules, "host all all 127.0.0.1/32 trust\n").unwrap();
+            let mut all = vec![format!("-chba_file={}", rules.display())];
+            all.extend(options.iter().map(|option| (*option).to_owned()));
+            all
+        })
+    }
+
+    /// Starts one with further options, which may be files of a directory.
+    pub fn start_with(options: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let directory = Directory::new();
         let data = directory.path().join("data");
         let copied = Command::new("cp")
@@ -55,29 +68,23 @@ impl PostgreSql {
         // Somebody may take the port before the server does; then another one is tried.
         for _ in 0..5 {
             let address = free_port();
-            let process = Process::start(
-                server_program("postgres")
-                    .arg("-D")
-                    .arg(&data)
-                    .args(["-clisten_addresses=127.0.0.1", "-cunix_socket_directories="])
-                    .arg(format!("-cport={}", address.port()))
-                    .args(&options),
-            );
-            let ready = process.line("a PostgreSQL server that is ready", |line| {
-                if line.contains("ready to accept connections") {
-                    return Some(true);
-                }
-                line.contains("could not bind").then_some(false)
-            });
-            if ready {
+            if let Some(process) = run(&directory, address, &options) {
                 return Self {
                     process,
                     address,
-                    _directory: directory,
+                    directory,
+                    options,
                 };
             }
         }
         panic!("no free port for a PostgreSQL server");
+    }
+
+    /// Starts it again at the same place, once it has ended.
+    pub fn start_again(&mut self) {
+        self.process.wait();
+        let process = run(&self.directory, self.address, &self.options);
+        self.process = process.expect("the port that it had");
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -91,6 +98,25 @@ impl Drop for PostgreSql {
         self.process.signal("QUIT");
         self.process.wait();
     }
+}
+
+/// Runs a server on its data; `None` where its port is taken.
+fn run(directory: &Directory, address: SocketAddr, options: &[String]) -> Option<Process> {
+    let process = Process::start(
+        server_program("postgres")
+            .arg("-D")
+            .arg(directory.path().join("data"))
+            .args(["-clisten_addresses=127.0.0.1", "-cunix_socket_directories="])
+            .arg(format!("-cport={}", address.port()))
+            .args(options),
+    );
+    let ready = process.line("a PostgreSQL server that is ready", |line| {
+        if line.contains("ready to accept connections") {
+            return Some(true);
+        }
+        line.contains("could not bind").then_some(false)
+    });
+    ready.then_some(process)
 }
 
 /// A data directory that servers start from. Making one takes seconds, copying

@@ -9,7 +9,7 @@ mod exposition;
 mod process;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::Context;
 use crate::admin::negotiation::MediaType;
@@ -129,8 +129,13 @@ const FAMILIES: &[Family] = &[
         Services(|service, out| limit(("service", service.name()), service.parameters.max_connections, out))),
     family("sessiond_service_bytes", Counter, "Bytes that were passed on, by direction.",
         Services(|service, out| traffic(("service", service.name()), service.traffic(), out))),
-    family("sessiond_server_up", Gauge, "Whether the last connect or probe succeeded.",
+    family("sessiond_server_up", Gauge, "Whether a server is up, as the last probe or client has found it.",
         Servers(|server, out| out.sample(&of(server), u64::from(server.is_up())))),
+    family("sessiond_server_state_change_timestamp_seconds", Gauge,
+        "When a server last went up or down, since 1970; for one that always was up, when it was first known.",
+        Servers(|server, out| out.seconds(&of(server), since_1970(server.health().since)))),
+    family("sessiond_server_probe_failures", Counter, "Probes of a server that failed.",
+        Servers(|server, out| out.sample(&of(server), server.probe_failures()))),
     family("sessiond_server_drained", Gauge, "Whether an operator keeps new sessions away.",
         Servers(|server, out| out.sample(&of(server), u64::from(server.has(Condition::Drain))))),
     family("sessiond_server_in_maintenance", Gauge, "Whether an operator keeps all sessions away.",
@@ -237,10 +242,11 @@ fn admin_request_duration(scrape: &Scrape, out: &mut Exposition) {
 }
 
 fn start_time(scrape: &Scrape, out: &mut Exposition) {
+    out.seconds(&[], since_1970(scrape.registry.started));
+}
+
+fn since_1970(time: SystemTime) -> Duration {
     // A clock without a battery may begin before that.
-    let since = scrape
-        .registry
-        .started
-        .duration_since(SystemTime::UNIX_EPOCH);
-    out.seconds(&[], since.unwrap_or_default());
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default()
 }
