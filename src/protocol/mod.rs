@@ -9,6 +9,7 @@
 //! There are no sockets here and no clock.
 
 mod first_answer;
+mod held;
 pub mod mariadb;
 pub mod postgresql;
 pub mod proxy;
@@ -81,7 +82,8 @@ pub enum Fact {
     },
     /// Whether the server is a standby, as it says at login and when it is promoted (PostgreSQL).
     HotStandby(bool),
-    /// The client ends the session: COM_QUIT or Terminate. No further fact follows.
+    /// The client ends the session: COM_QUIT or Terminate. Only the outcome of a login may
+    /// follow, which such a client has not waited for.
     Quit,
 }
 
@@ -133,6 +135,25 @@ impl Observer {
         match self {
             Self::MariaDb(observer) => observer.observe(side, bytes, facts),
             Self::PostgreSql(observer) => observer.observe(side, bytes, facts),
+        }
+    }
+
+    /// How many of the next bytes of a side are of no interest: the rest of a packet's or
+    /// a message's body, or all that will come. They need not be shown, if they are skipped.
+    #[must_use]
+    pub fn blind(&self, side: Side) -> usize {
+        match self {
+            Self::MariaDb(observer) => observer.blind(side),
+            Self::PostgreSql(observer) => observer.blind(side),
+        }
+    }
+
+    /// Skips bytes of a side that have passed without being shown. It must not be more
+    /// than [`Self::blind`] has said, with nothing shown of that side in between.
+    pub fn skip(&mut self, side: Side, length: usize) {
+        match self {
+            Self::MariaDb(observer) => observer.skip(side, length),
+            Self::PostgreSql(observer) => observer.skip(side, length),
         }
     }
 

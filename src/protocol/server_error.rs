@@ -39,7 +39,11 @@ impl ServerError {
 
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error {}: {}", self.code, self.message)
+        if self.code.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "error {}: {}", self.code, self.message)
+        }
     }
 }
 
@@ -48,7 +52,8 @@ pub(super) fn printable(bytes: &[u8], limit: usize) -> String {
     let bytes = &bytes[..bytes.len().min(limit)];
     let mut text = String::from_utf8_lossy(bytes).replace(char::is_control, "\u{fffd}");
     // A replaced byte takes three.
-    text.truncate(text.floor_char_boundary(limit));
+    let end = (0..=limit.min(text.len())).rfind(|&end| text.is_char_boundary(end));
+    text.truncate(end.unwrap_or_default());
     text
 }
 

@@ -143,7 +143,7 @@ impl Relay {
             return Vec::new();
         };
         let service = self.service_of(&session.record);
-        let Some((process_id, key)) = postgresql::read_cancel_request(request) else {
+        let Some((process_id, key)) = postgresql::cancel(request) else {
             return Vec::new();
         };
         let sessions = self.sessions.iter();

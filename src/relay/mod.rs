@@ -436,8 +436,8 @@ impl Relay {
 /// Whether a server that refuses a login with this error takes no others either.
 fn is_unavailable(protocol: Protocol, code: &str) -> bool {
     match protocol {
-        Protocol::MariaDb => mariadb::is_unavailable(code),
-        Protocol::PostgreSql => postgresql::is_unavailable(code),
+        Protocol::MariaDb => code.parse().is_ok_and(mariadb::is_login_unavailable),
+        Protocol::PostgreSql => postgresql::is_login_unavailable(code),
         Protocol::Tcp => false,
     }
 }

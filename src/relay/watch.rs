@@ -84,10 +84,16 @@ impl Watch {
         match shown {
             Shown::Nothing => {}
             Shown::Bytes(bytes) => self.observe(side, bytes),
-            // Nothing passes unseen while there is something to see.
-            Shown::Unseen(_) => {}
+            Shown::Unseen(length) => {
+                if let Some(reader) = &mut self.reader {
+                    reader.observer.skip(side, length);
+                }
+            }
         }
-        if self.is_over() { usize::MAX } else { 0 }
+        match &self.reader {
+            Some(reader) if reader.stage != Stage::Over => reader.observer.blind(side),
+            _ => usize::MAX,
+        }
     }
 
     /// Sees bytes that one side has sent and the other has taken.

@@ -2,7 +2,9 @@
 //! keeps its promises.
 
 use sessiond::protocol::mariadb::{self, Observer};
-use sessiond::protocol::{Fact, MAX_ATTRIBUTE_COUNT, MAX_HELD, MAX_NAME, Side, Stage};
+use sessiond::protocol::{
+    Fact, FirstAnswer, Login, MAX_ATTRIBUTE_COUNT, MAX_HELD, MAX_NAME, Side, Stage,
+};
 
 use super::support::handshake::{Conversation, conversation};
 use super::support::random::Random;
@@ -27,7 +29,7 @@ const RECORDED: [&str; 10] = [
 const SECRET: &str = "open-sesame";
 
 /// Pieces that mean something: heads of packets, commands, decisions, lengths.
-const PIECES: [&[u8]; 16] = [
+const PIECES: [&[u8]; 23] = [
     b"\0",
     b"\x11",
     b"\xfb",
@@ -44,6 +46,14 @@ const PIECES: [&[u8]; 16] = [
     b"\x07\0\0\x02\0\0\0\x02\0\0\0",
     b"\x09\0\0\x01\xff\x15\x04#28000",
     b"\x01\0\0\x01\xfe",
+    // COM_QUIT, COM_INIT_DB, an OK packet that names a database; frames.
+    b"\x01\0\0\0\x01",
+    b"\x05\0\0\0\x02shop",
+    b"\x10\0\0\x01\0\0\0\x02\x40\0\0\0\x07\x01\x05\x04shop",
+    b"\x05\0\0\0\0\0\0\x01\0\0\0\x01",
+    b"\x09\0\0\0\0\0\0\x05\0\0\0\x02shop",
+    b"\x0b\0\0\x01\0\0\0\x07\0\0\x01\0\0\0\x02\0\0\0",
+    b"\x10\0\0\0\x40\0\0\x78\x9c\x01\x05\0\xfa\xff\x3c\0\0\0\x11abcd",
 ];
 
 /// Reads a recording; what one side says without an answer is one turn.
@@ -109,6 +119,9 @@ fn in_plain_text() -> Conversation {
         (Side::Server, packet(3, &[ok])),
         (Side::Client, packet(0, &[b"\x03SELECT '", secret, b"'"])),
         (Side::Server, b"\x01\0\0\x01\x01".to_vec()),
+        (Side::Client, packet(0, &[b"\x02stock"])),
+        (Side::Server, packet(1, &[ok])),
+        (Side::Client, packet(0, &[b"\x01"])),
     ]
 }
 
@@ -139,14 +152,28 @@ fn rearrange(turns: &mut Conversation, random: &mut Random) {
     }
 }
 
-/// What an observer tells of a conversation that comes in pieces, and how far it comes.
-fn observe(turns: &Conversation, longest: usize, random: &mut Random) -> (Vec<Fact>, Stage) {
+/// What an observer tells of a conversation that comes in pieces, and how far it comes. Where
+/// it `looks_away`, bytes that it need not see pass unseen.
+fn observe(
+    turns: &Conversation,
+    longest: usize,
+    looks_away: bool,
+    random: &mut Random,
+) -> (Vec<Fact>, Stage) {
     let mut observer = Observer::new();
     let mut facts = Vec::new();
     let mut stage = Stage::Login;
     for (side, bytes) in turns {
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
+            let blind = observer.blind(*side);
+            assert!(blind == 0 || stage != Stage::Login);
+            if looks_away && blind > 0 {
+                let unseen = rest.len().min(1 + random.below(blind.min(rest.len())));
+                observer.skip(*side, unseen);
+                rest = &rest[unseen..];
+                continue;
+            }
             let (piece, behind) = rest.split_at(rest.len().min(1 + random.below(longest)));
             rest = behind;
             let (told, before) = (facts.len(), stage);
@@ -163,28 +190,55 @@ fn observe(turns: &Conversation, longest: usize, random: &mut Random) -> (Vec<Fa
     (facts, stage)
 }
 
+fn check_login(login: &Login) {
+    assert!(login.user.len() <= MAX_NAME);
+    assert_ne!(login.database.as_deref(), Some(""));
+    assert!(login.attributes.len() <= MAX_ATTRIBUTE_COUNT);
+}
+
 /// What is true of all that is told.
 fn check(facts: &[Fact], stage: Stage, turns: &Conversation) {
-    let decisions: usize = turns.iter().map(|(_, bytes)| bytes.len() / 11).sum();
-    assert!(facts.len() <= 3 + decisions);
+    let bytes: usize = turns.iter().map(|(_, bytes)| bytes.len()).sum();
+    // No fact has fewer bytes than a command without anything.
+    assert!(facts.len() <= 3 + bytes / 5);
+    let is_in = |fact: &Fact| matches!(fact, Fact::LoggedIn(_));
+    let first_login = facts.iter().position(is_in);
     for (index, fact) in facts.iter().enumerate() {
         let is_last = index + 1 == facts.len();
+        let is_logged_in = first_login.is_some_and(|first| first < index);
         match fact {
             Fact::ConnectionId(_) => assert_eq!(index, 0),
-            Fact::Encrypted => assert!(index == 2 && is_last && stage == Stage::Over),
-            Fact::ServerVersion(_) => assert_eq!(index, 1),
-            Fact::Refused { .. } => {
-                assert!(matches!(index, 0 | 2) && is_last && stage == Stage::Over)
+            Fact::ServerVersion(version) => {
+                assert_eq!(index, 1);
+                assert!(!version.contains(char::is_control) && version.len() <= 3 * 1024);
             }
-            Fact::Unclear => assert!(index > 2 && is_last && stage == Stage::Over),
+            Fact::Encrypted => assert!(index == 2 && is_last && stage == Stage::Over),
+            Fact::Refused { claimed, error } => {
+                assert!(is_last && stage == Stage::Over && first_login.is_none());
+                claimed.iter().for_each(check_login);
+                assert!(error.code.len() <= 5 && error.message.len() <= 512);
+                assert!(!error.message.contains(char::is_control));
+            }
+            Fact::Unclear => assert!(is_logged_in),
             Fact::LoggedIn(login) => {
                 assert!(index > 1 && stage != Stage::Login);
-                // What is not UTF-8 takes up to three times its length.
-                assert!(login.user.len() <= 3 * MAX_NAME);
-                assert_ne!(login.database.as_deref(), Some(""));
-                assert!(login.attributes.len() <= MAX_ATTRIBUTE_COUNT);
+                check_login(login);
             }
-            other => panic!("{other:?}"),
+            Fact::Database(name) => {
+                assert!(is_logged_in);
+                assert!(
+                    name.as_ref()
+                        .is_none_or(|name| (1..=3 * MAX_NAME).contains(&name.len()))
+                );
+            }
+            // The server's decision may follow.
+            Fact::Quit => {
+                assert!(index > 1 && index + 2 >= facts.len());
+                assert!(is_last || !matches!(facts[index + 1], Fact::Quit));
+            }
+            Fact::ApplicationName(_) | Fact::CancelKey { .. } | Fact::HotStandby(_) => {
+                panic!("{fact:?}")
+            }
         }
     }
 }
@@ -196,6 +250,18 @@ fn betrays(facts: &[Fact]) -> bool {
         .any(|fact| format!("{fact:?}").contains(SECRET))
 }
 
+/// What is true of a server's first packet, whatever it is.
+fn check_first(first: FirstAnswer, bytes: &[u8], limit: usize) {
+    match first {
+        FirstAnswer::Partial => assert!(bytes.len() < limit),
+        FirstAnswer::Pass => {}
+        FirstAnswer::Unavailable { error, length } => {
+            assert!(length <= bytes.len().min(limit));
+            assert!(error.code.len() <= 5 && error.message.len() <= 512);
+        }
+    }
+}
+
 #[test]
 fn a_million_mutated_conversations_tell_what_they_tell_and_no_secret() {
     let plain = in_plain_text();
@@ -203,6 +269,7 @@ fn a_million_mutated_conversations_tell_what_they_tell_and_no_secret() {
     seeds.extend([plain.clone(), plain]);
     let mut random = Random::new(2);
     let (mut logged_in, mut changed, mut refused, mut encrypted, mut unclear) = (0, 0, 0, 0, 0);
+    let (mut named, mut quit) = (0, 0);
     for _ in 0..CONVERSATIONS {
         let mut turns = seeds[random.below(seeds.len())].clone();
         // A client that says where its password ends keeps it for itself, whatever the
@@ -219,11 +286,12 @@ fn a_million_mutated_conversations_tell_what_they_tell_and_no_secret() {
         if !client_is_sane && random.below(4) == 0 {
             rearrange(&mut turns, &mut random);
         }
-        let (facts, stage) = observe(&turns, 1 << random.below(15), &mut random);
+        let (facts, stage) = observe(&turns, 1 << random.below(15), false, &mut random);
         check(&facts, stage, &turns);
         assert!(!client_is_sane || !betrays(&facts), "{facts:?}");
-        let again = observe(&turns, 1 << random.below(15), &mut random);
-        assert_eq!(again, (facts, stage));
+        let looks_away = random.below(2) == 0;
+        let again = observe(&turns, 1 << random.below(15), looks_away, &mut random);
+        assert_eq!(again, (facts, stage), "{looks_away}");
         let (facts, _) = again;
         let logins = |fact: &&Fact| matches!(fact, Fact::LoggedIn(_));
         match facts.iter().filter(logins).count() {
@@ -231,19 +299,26 @@ fn a_million_mutated_conversations_tell_what_they_tell_and_no_secret() {
             1 => logged_in += 1,
             _ => changed += 1,
         }
+        named += usize::from(
+            facts
+                .iter()
+                .any(|fact| matches!(fact, Fact::Database(Some(_)))),
+        );
+        unclear += usize::from(facts.contains(&Fact::Unclear));
+        quit += usize::from(facts.contains(&Fact::Quit));
         match facts.last() {
             Some(Fact::Refused { .. }) => refused += 1,
             Some(Fact::Encrypted) => encrypted += 1,
-            Some(Fact::Unclear) => unclear += 1,
             _ => {}
         }
         if let Some((Side::Server, bytes)) = turns.first() {
             let greeting = mariadb::greeting(bytes);
             assert!(!matches!(greeting, Ok(None)) || bytes.len() < 4 + 1024);
+            check_first(mariadb::first_packet(bytes), bytes, 4096);
         }
     }
     // The mutations reach all ends.
-    let counts = [logged_in, changed, refused, encrypted, unclear];
+    let counts = [logged_in, changed, refused, encrypted, unclear, named, quit];
     assert!(
         counts.iter().all(|count| *count > CONVERSATIONS / 100),
         "{counts:?}"

@@ -1,8 +1,10 @@
 //! A million mutated conversations with PostgreSQL: whatever is said, the
 //! observer keeps its promises.
 
-use sessiond::protocol::postgresql::{Kind, Observer, opening};
-use sessiond::protocol::{Fact, MAX_ATTRIBUTES, MAX_HELD, MAX_NAME, Side, Stage};
+use sessiond::protocol::postgresql::{Kind, Observer, cancel, first_answer, opening};
+use sessiond::protocol::{
+    Fact, FirstAnswer, Login, MAX_ATTRIBUTES, MAX_HELD, MAX_NAME, Side, Stage,
+};
 
 use super::support::handshake::{Conversation, conversation};
 use super::support::random::Random;
@@ -26,7 +28,7 @@ const SEEDS: [&str; 10] = [
 const PASSWORD: &str = "Marked-Password-7311";
 
 /// Pieces that mean something to one side or the other.
-const PIECES: [&[u8]; 18] = [
+const PIECES: [&[u8]; 22] = [
     b"\0",
     b"\0\0",
     b"\x16\x03\x01",
@@ -45,6 +47,10 @@ const PIECES: [&[u8]; 18] = [
     b"K\0\0\0\x0c\0\0\0\x01\0\0\0\x02",
     b"Z\0\0\0\x05I",
     b"E\0\0\0\x05\0",
+    b"X\0\0\0\x04",
+    b"S\0\0\0\x1aapplication_name\0till\0",
+    b"S\0\0\0\x16in_hot_standby\0on\0",
+    b"E\0\0\0\x12C53300\0Mfull\0\0",
 ];
 
 /// Changes what is said, or who says it when.
@@ -75,14 +81,27 @@ fn mutate_bytes(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// Lets an observer see a conversation, cut at random, and returns what it told.
-fn observe(conversation: &Conversation, random: &mut Random) -> (Vec<Fact>, Stage) {
+/// Lets an observer see a conversation, cut at random, and returns what it told. Where it
+/// `looks_away`, bytes that it need not see pass unseen.
+fn observe(
+    conversation: &Conversation,
+    looks_away: bool,
+    random: &mut Random,
+) -> (Vec<Fact>, Stage) {
     let mut observer = Observer::default();
     let (mut facts, mut stage) = (Vec::new(), Stage::Login);
     let longest = 1 + random.below(200);
     for (side, bytes) in conversation {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
+            let blind = observer.blind(*side);
+            assert!(blind == 0 || stage != Stage::Login);
+            if looks_away && blind > 0 {
+                let unseen = 1 + random.below(blind.min(rest.len()));
+                observer.skip(*side, unseen);
+                rest = &rest[unseen..];
+                continue;
+            }
             let (piece, behind) = rest.split_at(rest.len().min(1 + random.below(longest)));
             rest = behind;
             let (over, told) = (stage == Stage::Over, facts.len());
@@ -96,31 +115,53 @@ fn observe(conversation: &Conversation, random: &mut Random) -> (Vec<Fact>, Stag
     (facts, stage)
 }
 
+fn check_login(login: &Login) {
+    assert!((1..=MAX_NAME).contains(&login.user.len()));
+    // A replica's has none.
+    let database = login.database.as_ref();
+    assert!(database.is_none_or(|name| (1..=MAX_NAME).contains(&name.len())));
+    let kept = login.attributes.iter().map(|(a, b)| a.len() + b.len());
+    assert!(kept.sum::<usize>() <= MAX_ATTRIBUTES);
+}
+
 /// What is true of all that is told.
 fn check(facts: &[Fact], stage: Stage) {
-    let ends = |fact: &Fact| !matches!(fact, Fact::ConnectionId(_));
-    match facts {
-        [] | [Fact::ConnectionId(_)] => {}
-        [last] | [Fact::ConnectionId(_), last] => assert!(ends(last) && stage == Stage::Over),
-        _ => panic!("{facts:?}"),
-    }
-    for fact in facts {
+    let count = |is: fn(&Fact) -> bool| facts.iter().filter(|fact| is(fact)).count();
+    let decisions = count(|fact| {
+        let login = matches!(fact, Fact::LoggedIn(_));
+        login || matches!(fact, Fact::Encrypted | Fact::Refused { .. })
+    });
+    assert!(decisions <= 1);
+    assert!(count(|fact| matches!(fact, Fact::ConnectionId(_))) <= 1);
+    assert!(count(|fact| matches!(fact, Fact::Quit)) <= 1);
+    let is_in = facts.iter().any(|fact| matches!(fact, Fact::LoggedIn(_)));
+    for (index, fact) in facts.iter().enumerate() {
+        let is_last = index + 1 == facts.len();
         match fact {
-            Fact::LoggedIn(login) => {
-                assert!((1..=MAX_NAME).contains(&login.user.len()));
-                let database = login.database.as_ref().unwrap();
-                assert!((1..=MAX_NAME).contains(&database.len()));
-                let kept: usize = login
-                    .attributes
-                    .iter()
-                    .map(|(a, b)| a.len() + b.len())
-                    .sum();
-                assert!(kept <= MAX_ATTRIBUTES);
+            Fact::LoggedIn(login) => check_login(login),
+            Fact::ConnectionId(id) => {
+                let Some(Fact::CancelKey { process_id, key }) = facts.get(index + 1) else {
+                    panic!("{facts:?}");
+                };
+                assert_eq!(*id, u64::from(*process_id));
+                assert!((4..=256).contains(&key.len()));
             }
-            Fact::ConnectionId(id) => assert!(u32::try_from(*id).is_ok()),
-            Fact::Encrypted | Fact::Refused { .. } => {}
-            other => panic!("{other:?}"),
+            Fact::CancelKey { .. } => assert!(index > 0),
+            Fact::Encrypted => assert!(is_last && stage == Stage::Over),
+            Fact::Refused { claimed, error } => {
+                assert!(is_last && stage == Stage::Over);
+                claimed.iter().for_each(check_login);
+                assert!(error.code.len() <= 5 && error.message.len() <= 512);
+                assert!(!error.message.contains(char::is_control));
+            }
+            Fact::ServerVersion(version) => assert!(version.len() <= 128),
+            Fact::ApplicationName(name) => assert!(is_in && name.len() <= 3 * 1024),
+            Fact::HotStandby(_) | Fact::Quit => {}
+            Fact::Unclear | Fact::Database(_) => panic!("{fact:?}"),
         }
+    }
+    if is_in && facts.contains(&Fact::Quit) {
+        assert_eq!(stage, Stage::Over);
     }
 }
 
@@ -155,33 +196,66 @@ fn a_million_mutated_conversations_are_observed_within_the_limits() {
     assert!(seeds[0].iter().any(|(_, bytes)| contains(bytes)));
     let mut random = Random::new(1);
     let (mut logged_in, mut refused, mut encrypted, mut nothing) = (0, 0, 0, 0);
+    let (mut quit, mut version, mut standby, mut renamed) = (0, 0, 0, 0);
     for _ in 0..CONVERSATIONS {
         let mut conversation = seeds[random.below(seeds.len())].clone();
         for _ in 0..=random.below(4) {
             mutate(&mut conversation, &mut random);
         }
-        let (facts, stage) = observe(&conversation, &mut random);
+        let (facts, stage) = observe(&conversation, false, &mut random);
         // However the same bytes are cut, they tell the same.
-        assert_eq!(observe(&conversation, &mut random), (facts.clone(), stage));
+        let looks_away = random.below(2) == 0;
+        let again = observe(&conversation, looks_away, &mut random);
+        assert_eq!(again, (facts.clone(), stage), "{looks_away}");
         check(&facts, stage);
-        match facts.last() {
-            Some(Fact::LoggedIn(login)) => {
-                logged_in += 1;
-                let tells = contains(format!("{login:?}").as_bytes());
-                assert!(!tells || is_password_in_opening(&conversation), "{login:?}");
-            }
-            Some(Fact::Refused { .. }) => refused += 1,
-            Some(Fact::Encrypted) => encrypted += 1,
-            _ => nothing += 1,
+        check_pieces(&conversation);
+        let mut is_nothing = true;
+        for fact in &facts {
+            let count = match fact {
+                Fact::LoggedIn(login) => {
+                    let tells = contains(format!("{login:?}").as_bytes());
+                    assert!(!tells || is_password_in_opening(&conversation), "{login:?}");
+                    &mut logged_in
+                }
+                Fact::Refused { .. } => &mut refused,
+                Fact::Encrypted => &mut encrypted,
+                Fact::Quit => &mut quit,
+                Fact::ServerVersion(_) => &mut version,
+                Fact::HotStandby(_) => &mut standby,
+                Fact::ApplicationName(_) => &mut renamed,
+                _ => continue,
+            };
+            *count += 1;
+            is_nothing = false;
         }
+        nothing += usize::from(is_nothing);
     }
     // The mutations reach all ends.
-    let few = [logged_in, refused, encrypted, nothing]
-        .into_iter()
-        .min()
-        .unwrap();
+    let counts = [
+        logged_in, refused, encrypted, nothing, quit, version, standby, renamed,
+    ];
     assert!(
-        few > CONVERSATIONS / 100,
-        "{logged_in} {refused} {encrypted} {nothing}"
+        counts.iter().all(|count| *count > CONVERSATIONS / 100),
+        "{counts:?}"
     );
+}
+
+/// What is true of a side's bytes on their own.
+fn check_pieces(conversation: &Conversation) {
+    for (side, bytes) in conversation {
+        if *side == Side::Client {
+            if let Some((_, key)) = cancel(bytes) {
+                assert!((4..=256).contains(&key.len()));
+            }
+            continue;
+        }
+        match first_answer(bytes) {
+            FirstAnswer::Partial => assert!(bytes.len() < 4096),
+            FirstAnswer::Pass => {}
+            FirstAnswer::Unavailable { error, length } => {
+                assert!(length <= bytes.len().min(4096));
+                assert!(error.code.len() <= 5 && error.message.len() <= 512);
+            }
+        }
+    }
 }

@@ -30,5 +30,8 @@ pub(super) const CONNECT_ATTRIBUTES: u64 = 1 << 20;
 /// A length of more than one byte before the answer to the scramble.
 pub(super) const LONG_ANSWER: u64 = 1 << 21;
 
+/// Session state in OK packets.
+pub(super) const SESSION_TRACK: u64 = 1 << 23;
+
 /// Compression by zstd, behind the login (MySQL).
 pub(super) const ZSTD: u64 = 1 << 26;

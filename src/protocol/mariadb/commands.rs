@@ -1,4 +1,5 @@
-//! Watches the commands of a session that is logged in, for a change of user.
+//! Watches the commands of a session that is logged in, for those that change
+//! the user or the database, or end it.
 //!
 //! A command begins with sequence number 0, but not every packet with that
 //! number is one: a file that the client sends (LOAD DATA LOCAL) counts its
@@ -7,7 +8,7 @@
 //!
 //! Of answers, which are most of what a session moves, the heads are counted and
 //! no more. So it is not known where one ends, and a part of it must not be taken
-//! for the answer to a change of user. What helps is that an answer begins with
+//! for the answer to a later command. What helps is that an answer begins with
 //! the number behind its command's, 1 for most, and goes on counting: a packet
 //! with number 1 is a new answer, unless the one before had 0.
 
@@ -15,6 +16,16 @@ use super::packet::{FULL, Head};
 
 /// The command that changes the user.
 const CHANGE_USER: u8 = 0x11;
+
+/// The command that ends the session, which is nothing but its byte.
+const QUIT: u8 = 0x01;
+
+/// A whole packet of it, as it begins.
+pub(super) const QUIT_HEAD: Head = Head {
+    length: 1,
+    sequence: 0,
+    first: Some(QUIT),
+};
 
 /// The commands that have no answer: COM_STMT_SEND_LONG_DATA and COM_STMT_CLOSE.
 const UNANSWERED: [u8; 2] = [0x18, 0x19];
@@ -59,8 +70,14 @@ enum Answer {
 /// What a packet of the client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It leaves the user as it is.
-    Other,
+    /// It goes on with a command or a file.
+    Part,
+    /// It begins a command without an answer, which changes nothing that is looked at.
+    Unanswered,
+    /// It begins another command, with this byte.
+    Command(u8),
+    /// It ends the session.
+    Quit,
     /// It changes the user, and its answer is the next thing that the server says.
     Change,
     /// It changes the user, and its answer cannot be told from others.
@@ -105,7 +122,7 @@ impl Commands {
         if begins {
             self.command(head)
         } else {
-            Kind::Other
+            Kind::Part
         }
     }
 
@@ -121,10 +138,17 @@ impl Commands {
             Answer::Owed | Answer::Tangled => Answer::Tangled,
         };
         match head.first {
+            _ if head == QUIT_HEAD => Kind::Quit,
             Some(CHANGE_USER) if self.answer == Answer::Tangled => Kind::TangledChange,
             Some(CHANGE_USER) => Kind::Change,
-            _ => Kind::Other,
+            _ if unanswered => Kind::Unanswered,
+            first => Kind::Command(first.unwrap_or_default()),
         }
+    }
+
+    /// Whether the answer to the last command will be known from others.
+    pub(super) fn is_answer_clear(&self) -> bool {
+        self.answer == Answer::Owed
     }
 
     /// Whether the server may speak.
@@ -132,8 +156,20 @@ impl Commands {
         self.answer != Answer::Settled
     }
 
-    /// Takes note of a packet that the server, which was asked, has begun.
-    pub(super) fn note_answer(&mut self, head: Head) {
+    /// Whether of the server's packets only the last one's number matters.
+    pub(super) fn is_answering(&self) -> bool {
+        matches!(self.answer, Answer::Begun | Answer::Tangled)
+    }
+
+    /// Takes note of the last of some packets that the server has begun while it is answering.
+    pub(super) fn note_more(&mut self, sequence: u8) {
+        self.said = sequence;
+    }
+
+    /// Takes note of a packet that the server, which was asked, has begun. Says whether it is
+    /// known to be the first of the answer to the last command.
+    pub(super) fn note_answer(&mut self, head: Head) -> bool {
+        let is_first = self.answer == Answer::Owed && head.sequence == self.expected;
         self.answer = match self.answer {
             // It goes on with the answer before.
             Answer::Owed if head.sequence != self.expected => Answer::Tangled,
@@ -141,6 +177,7 @@ impl Commands {
             Answer::Tangled => Answer::Tangled,
         };
         self.said = head.sequence;
+        is_first
     }
 }
 
@@ -164,7 +201,7 @@ mod tests {
     }
 
     fn query(commands: &mut Commands) {
-        assert_eq!(note(commands, 9, 0, QUERY), Kind::Other);
+        assert_eq!(note(commands, 9, 0, QUERY), Kind::Command(QUERY));
     }
 
     /// The server begins its answer, as it should.
@@ -214,7 +251,7 @@ mod tests {
     #[test]
     fn a_change_of_user_is_a_command_that_begins_with_its_byte() {
         let mut commands = Commands::after_login();
-        assert_eq!(note(&mut commands, 0, 0, 0), Kind::Other);
+        assert_eq!(note(&mut commands, 0, 0, 0), Kind::Command(0));
         answer(&mut commands);
         query(&mut commands);
         answer(&mut commands);
@@ -227,12 +264,9 @@ mod tests {
         note(&mut commands, FULL, 0, QUERY);
         // A sequence number of 0 comes round in a command of 4 GiB.
         for sequence in (1..=255).chain([0]) {
-            assert_eq!(
-                note(&mut commands, FULL, sequence, CHANGE_USER),
-                Kind::Other
-            );
+            assert_eq!(note(&mut commands, FULL, sequence, CHANGE_USER), Kind::Part);
         }
-        assert_eq!(note(&mut commands, 30, 0, CHANGE_USER), Kind::Other);
+        assert_eq!(note(&mut commands, 30, 0, CHANGE_USER), Kind::Part);
         answer(&mut commands);
         assert_eq!(change(&mut commands), Kind::Change);
     }
@@ -256,9 +290,9 @@ mod tests {
         query(&mut commands);
         answer(&mut commands);
         for sequence in (2..=255).chain(0..=255).chain(0..9) {
-            assert_eq!(note(&mut commands, 9, sequence, CHANGE_USER), Kind::Other);
+            assert_eq!(note(&mut commands, 9, sequence, CHANGE_USER), Kind::Part);
         }
-        assert_eq!(note(&mut commands, 0, 9, 0), Kind::Other);
+        assert_eq!(note(&mut commands, 0, 9, 0), Kind::Part);
         answer(&mut commands);
         assert_eq!(change(&mut commands), Kind::Change);
     }
@@ -270,7 +304,7 @@ mod tests {
         answer(&mut commands);
         note(&mut commands, FULL, 254, CHANGE_USER);
         note(&mut commands, 0, 255, 0);
-        assert_eq!(change(&mut commands), Kind::Other);
+        assert_eq!(change(&mut commands), Kind::Part);
         note(&mut commands, 9, 255, 0);
         note(&mut commands, 0, 0, 0);
         answer(&mut commands);
@@ -303,10 +337,10 @@ mod tests {
     #[test]
     fn a_command_without_an_answer_leaves_none_owed() {
         let mut commands = Commands::after_login();
-        assert_eq!(note(&mut commands, 5, 0, CLOSE), Kind::Other);
-        assert_eq!(note(&mut commands, 5, 0, CLOSE), Kind::Other);
+        assert_eq!(note(&mut commands, 5, 0, CLOSE), Kind::Unanswered);
+        assert_eq!(note(&mut commands, 5, 0, CLOSE), Kind::Unanswered);
         query(&mut commands);
-        assert_eq!(note(&mut commands, 5, 0, CLOSE), Kind::Other);
+        assert_eq!(note(&mut commands, 5, 0, CLOSE), Kind::Unanswered);
         answer(&mut commands);
         assert_eq!(change(&mut commands), Kind::Change);
 
@@ -325,5 +359,49 @@ mod tests {
             answer(&mut commands);
         }
         assert_eq!(change(&mut Commands::after_change()), Kind::Change);
+    }
+
+    #[test]
+    fn a_session_ends_with_a_command_of_one_byte() {
+        for (length, sequence, expected) in [
+            (1, 0, Kind::Quit),
+            (2, 0, Kind::Command(QUIT)),
+            (1, 1, Kind::Part),
+        ] {
+            let mut commands = Commands::after_login();
+            assert_eq!(note(&mut commands, length, sequence, QUIT), expected);
+        }
+        // In the middle of a result, and without waiting for one.
+        let mut commands = Commands::after_login();
+        query(&mut commands);
+        assert_eq!(note(&mut commands, 1, 0, QUIT), Kind::Quit);
+        let mut commands = Commands::after_login();
+        note(&mut commands, FULL, 0, QUERY);
+        assert_eq!(note(&mut commands, 1, 1, QUIT), Kind::Part);
+        assert_eq!(note(&mut commands, 1, 0, QUIT), Kind::Quit);
+    }
+
+    #[test]
+    fn the_first_packet_of_an_answer_is_known_unless_it_is_tangled() {
+        let head = |sequence| Head {
+            length: 7,
+            sequence,
+            first: Some(0),
+        };
+        let mut commands = Commands::after_login();
+        assert!(!commands.is_answer_clear() && commands.is_answering());
+        query(&mut commands);
+        assert!(commands.is_answer_clear() && !commands.is_answering());
+        assert!(commands.note_answer(head(1)));
+        assert!(!commands.note_answer(head(2)));
+        assert!(!commands.is_answer_clear() && commands.is_answering());
+        query(&mut commands);
+        assert!(!commands.note_answer(head(3)));
+        assert!(!commands.is_answer_clear());
+        let mut commands = Commands::after_login();
+        query(&mut commands);
+        query(&mut commands);
+        assert!(!commands.is_answer_clear());
+        assert!(!commands.note_answer(head(1)));
     }
 }

@@ -11,10 +11,10 @@ use super::refusal::ERROR;
 use crate::protocol::Side;
 
 /// The first byte of the packet with which a server agrees.
-const OK: u8 = 0x00;
+pub(super) const OK: u8 = 0x00;
 
 /// The shortest such packet: two numbers, the status, a count of warnings.
-const SHORTEST_OK: u32 = 7;
+pub(super) const SHORTEST_OK: u32 = 7;
 
 /// The shortest error packet: its number.
 pub(super) const SHORTEST_ERROR: u32 = 3;
@@ -30,6 +30,8 @@ pub(super) struct Exchange {
     sequence: u8,
     last: Side,
     verdict: Verdict,
+    /// Whether the client has ended the session without waiting for the decision.
+    has_quit: bool,
 }
 
 /// What the exchange is about.
@@ -62,7 +64,17 @@ impl Exchange {
             sequence,
             last: Side::Client,
             verdict: Verdict::Open,
+            has_quit: false,
         }
+    }
+
+    /// The client has ended the session, as some health checks do at once. It says no more.
+    pub(super) fn quit(&mut self) {
+        self.has_quit = true;
+    }
+
+    pub(super) fn has_quit(&self) -> bool {
+        self.has_quit
     }
 
     /// Takes the head of the next packet; `None` where it cannot belong to the exchange.

@@ -115,17 +115,18 @@ const LIBRARY: [&str; 7] = [
     "_server_host",
 ];
 
-const OPEN: [Stage; 2] = [Stage::Login, Stage::Open];
+/// Those of a session that the client ends.
+const ENDED: [Stage; 3] = [Stage::Login, Stage::Open, Stage::Over];
 const OVER: [Stage; 2] = [Stage::Login, Stage::Over];
 
 #[test]
 fn a_login_by_a_scrambled_password_is_seen() {
     let turns = handshake!("native");
     let (facts, stages) = facts(&turns);
-    assert_eq!(stages, OPEN);
+    assert_eq!(stages, ENDED);
     let greeting = greeted(&turns);
     assert_eq!(greeting.version, "5.5.5-10.11.19-MariaDB-0+deb12u1");
-    let [connection, version, login] = facts.as_slice() else {
+    let [connection, version, login, Fact::Quit] = facts.as_slice() else {
         panic!("{facts:?}");
     };
     assert_eq!(
@@ -147,7 +148,7 @@ fn a_login_by_a_scrambled_password_is_seen() {
 #[test]
 fn a_login_by_another_plugin_is_seen() {
     let (facts, stages) = facts(&handshake!("ed25519"));
-    assert_eq!((facts.len(), stages.as_slice()), (3, &OPEN[..]));
+    assert_eq!((facts.len(), stages.as_slice()), (4, &ENDED[..]));
     check(&facts[2], "curve", None, &CLIENT);
 }
 
@@ -206,9 +207,10 @@ fn a_client_that_wants_tls_is_not_seen() {
 }
 
 #[test]
-fn a_login_with_compression_is_the_last_thing_that_is_seen() {
+fn of_a_session_with_compression_login_and_end_are_seen() {
     let (facts, stages) = facts(&handshake!("compressed"));
-    assert_eq!((facts.len(), stages.as_slice()), (3, &OVER[..]));
+    assert_eq!(stages, ENDED);
+    assert_eq!((facts.len(), facts.last()), (4, Some(&Fact::Quit)));
     check(&facts[2], "native", Some("shop"), &LIBRARY);
 }
 
@@ -219,7 +221,7 @@ fn a_change_of_user_is_seen() {
         (handshake!("change-switch"), "curve", Some("shop")),
     ] {
         let (facts, stages) = facts(&turns);
-        assert_eq!((facts.len(), stages.as_slice()), (4, &OPEN[..]));
+        assert_eq!((facts.len(), stages.as_slice()), (5, &ENDED[..]));
         check(&facts[2], "native", Some("shop"), &LIBRARY);
         check(&facts[3], user, database, &LIBRARY);
     }
@@ -228,6 +230,6 @@ fn a_change_of_user_is_seen() {
 #[test]
 fn a_change_of_user_that_is_refused_changes_nothing() {
     let (facts, stages) = facts(&handshake!("change-failed"));
-    assert_eq!((facts.len(), stages.as_slice()), (3, &OPEN[..]));
+    assert_eq!((facts.len(), stages.as_slice()), (4, &ENDED[..]));
     check(&facts[2], "native", Some("shop"), &LIBRARY);
 }

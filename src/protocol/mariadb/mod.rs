@@ -6,9 +6,14 @@
 //! or refuses at once ([`refusal`]). The client asks for a login ([`login`]) or
 //! for TLS, behind which nothing can be seen. Then the server decides, after
 //! some packets to and fro ([`exchange`]), and only when it has agreed is
-//! anybody logged in. From there on the client's commands pass by
-//! ([`commands`]), a few instructions each, until one changes the user: that is
-//! another request, and another exchange.
+//! anybody logged in. From there on the session is [`open`]: the client's
+//! [`commands`] pass by, a few instructions each, until one changes the user: that
+//! is another request, and another exchange. The default [`database`] is followed,
+//! and the end of the session is seen. What is [`compressed`] is framed in another
+//! way, and less of it can be seen.
+//!
+//! The client's bytes are its own stream, and count from its first byte on even
+//! where they come before the greeting: they wait until that is whole.
 //!
 //! The hard thing is to know which packets an answer is made of, when only their
 //! heads are looked at. Where that is in doubt, it is said that nobody knows the
@@ -19,28 +24,34 @@
 
 mod capability;
 mod commands;
+mod compressed;
+mod database;
 mod exchange;
 mod fields;
+mod first;
 mod greeting;
+mod inflate;
 mod login;
+mod open;
 mod packet;
 mod probe;
 mod refusal;
 
-pub use super::first_answer::{
-    is_mariadb_unavailable as is_unavailable, of_mariadb as first_packet,
-};
+pub use first::{first_packet, is_login_unavailable};
 pub use greeting::{Greeting, NoGreeting, greeting};
 pub use probe::{QUIT, probe_answer, probe_login};
 pub use refusal::refuse;
 
-use self::capability::{COMPRESS, ZSTD};
-use self::commands::{Commands, Kind};
+use self::capability::{COMPRESS, SESSION_TRACK, ZSTD};
+use self::commands::{Commands, QUIT_HEAD};
+use self::compressed::Compressed;
 use self::exchange::{Exchange, Occasion, SHORTEST_ERROR, Verdict};
 use self::greeting::MAX_GREETING;
 use self::login::{Asked, Response};
+use self::open::{Next, Open};
 use self::packet::{FULL, Framing, Head, Piece};
 use self::refusal::{ERROR, MAX_ERROR};
+use super::held::hold;
 use super::{Fact, MAX_HELD, Side, Stage};
 
 /// Reads along with one session.
@@ -57,7 +68,11 @@ pub struct Observer {
 #[derive(Debug)]
 enum State {
     /// The server's greeting.
-    Greeting(Vec<u8>),
+    Greeting {
+        gathered: Vec<u8>,
+        /// What the client has sent without waiting for it.
+        early: Vec<u8>,
+    },
     /// The client's handshake response.
     Response(Vec<u8>),
     /// The server's decision.
@@ -69,8 +84,10 @@ enum State {
         /// The error, as far as it is kept.
         error: Vec<u8>,
     },
-    /// A change of user.
-    Open(Commands),
+    /// The client's commands.
+    Open(Open),
+    /// The same, compressed.
+    Compressed(Box<Compressed>),
     /// The rest of one; `None` where it is too long to be read.
     Change(Option<Vec<u8>>),
     /// Nothing.
@@ -79,12 +96,19 @@ enum State {
 
 impl Default for State {
     fn default() -> Self {
-        Self::Greeting(Vec::new())
+        Self::Greeting {
+            gathered: Vec::new(),
+            early: Vec::new(),
+        }
     }
 }
 
 /// The longest handshake response: it is held together with the error that refuses it.
 const MAX_LOGIN: usize = MAX_HELD - 2 * MAX_ERROR;
+
+/// As much may a client send before it is greeted: more than a handshake response of the
+/// usual clients, and no more than can be held beside the greeting.
+const MAX_EARLY: usize = MAX_LOGIN - MAX_GREETING;
 
 /// What has come is not what the protocol says, or not what is read here.
 struct Unexpected;
@@ -99,7 +123,7 @@ impl Observer {
     /// Whether the client's first packet has been seen whole.
     #[must_use]
     pub fn has_first_message(&self) -> bool {
-        !matches!(self.state, State::Greeting(_) | State::Response(_))
+        !matches!(self.state, State::Greeting { .. } | State::Response(_))
     }
 
     /// Takes what one side has sent, in the order in which it came, after all
@@ -125,49 +149,88 @@ impl Observer {
                 Side::Client => &mut self.client,
                 Side::Server => &mut self.server,
             };
+            match (&mut self.state, side) {
+                (State::Greeting { early, .. }, Side::Client) => {
+                    if early.len() + rest.len() > MAX_EARLY {
+                        return Err(Unexpected);
+                    }
+                    hold(early, rest, MAX_EARLY);
+                    break;
+                }
+                (State::Open(open), Side::Client) => {
+                    let next = open.client(framing, &mut rest, facts);
+                    if next == Next::Wait {
+                        break;
+                    }
+                    self.follow(&next, facts)?;
+                    continue;
+                }
+                (State::Open(open), Side::Server) => {
+                    return open.server(framing, &mut rest, facts);
+                }
+                (State::Compressed(session), _) => {
+                    if session.observe(side, rest, facts).is_break() {
+                        self.state = State::Over;
+                    }
+                    break;
+                }
+                _ => {}
+            }
             match framing.next(&mut rest) {
                 None => break,
-                Some(Piece::Head(head)) => self.begin(side, head)?,
-                Some(Piece::Body(bytes)) => {
-                    if let State::Refusal { error, .. } = &mut self.state {
-                        let room = MAX_ERROR - error.len();
-                        error.extend_from_slice(&bytes[..bytes.len().min(room)]);
-                    } else if let Some(gathered) = self.gathered() {
-                        gathered.extend_from_slice(bytes);
-                    }
-                }
+                Some(Piece::Head(head)) => self.begin(side, head, facts)?,
+                Some(Piece::Body(bytes)) => self.gather(bytes),
                 Some(Piece::End) => self.end(side, facts)?,
             }
         }
         Ok(())
     }
 
-    /// Whether a side's packets are looked at; an error where it must not speak now.
-    fn listens(&mut self, side: Side, rest: &[u8]) -> Result<bool, Unexpected> {
-        match (&mut self.state, side) {
-            (State::Over, _) | (State::Refusal { .. }, Side::Client) => Ok(false),
-            _ if rest.is_empty() => Ok(true),
-            (State::Greeting(_), Side::Client) | (State::Change(_), Side::Server) => {
-                Err(Unexpected)
+    /// Does as a command of the client demands.
+    fn follow(&mut self, next: &Next, facts: &mut Vec<Fact>) -> Result<(), Unexpected> {
+        match next {
+            Next::Wait => {}
+            Next::Quit => {
+                facts.push(Fact::Quit);
+                self.state = State::Over;
             }
-            (State::Open(commands), Side::Server) if !commands.is_asked() => Err(Unexpected),
+            Next::Change(head) if head.length < FULL && self.server.is_between() => {
+                let fits = head.length as usize <= MAX_HELD;
+                self.state = State::Change(fits.then(|| Vec::from_iter(head.first)));
+            }
+            Next::Change(_) | Next::TangledChange => return Err(Unexpected),
+        }
+        Ok(())
+    }
+
+    /// Whether a side's packets are looked at; an error where it must not speak now.
+    fn listens(&self, side: Side, rest: &[u8]) -> Result<bool, Unexpected> {
+        match (&self.state, side) {
+            (State::Over, _) | (State::Refusal { .. }, Side::Client) => Ok(false),
+            (State::Exchange(exchange), Side::Client) if exchange.has_quit() => Ok(false),
+            (State::Change(_), Side::Server) if !rest.is_empty() => Err(Unexpected),
             _ => Ok(true),
         }
     }
 
-    /// The packet that is being gathered.
-    fn gathered(&mut self) -> Option<&mut Vec<u8>> {
+    /// Takes more of a packet, behind its first byte.
+    fn gather(&mut self, bytes: &[u8]) {
         match &mut self.state {
-            State::Greeting(gathered) | State::Response(gathered) => Some(gathered),
-            State::Change(gathered) => gathered.as_mut(),
-            State::Exchange(_) | State::Refusal { .. } | State::Open(_) | State::Over => None,
+            State::Greeting { gathered, .. } => hold(gathered, bytes, MAX_GREETING),
+            State::Response(gathered) => hold(gathered, bytes, MAX_LOGIN),
+            State::Change(Some(gathered)) => hold(gathered, bytes, MAX_HELD),
+            State::Refusal { error, .. } => {
+                let room = MAX_ERROR - error.len();
+                hold(error, &bytes[..bytes.len().min(room)], MAX_ERROR);
+            }
+            _ => {}
         }
     }
 
     /// A packet begins.
-    fn begin(&mut self, side: Side, head: Head) -> Result<(), Unexpected> {
+    fn begin(&mut self, side: Side, head: Head, facts: &mut Vec<Fact>) -> Result<(), Unexpected> {
         match &mut self.state {
-            State::Greeting(gathered) => gather(gathered, head, 0, MAX_GREETING),
+            State::Greeting { gathered, .. } => gather(gathered, head, 0, MAX_GREETING),
             // A server may lose its patience, or shut down, before the client has answered.
             State::Response(_) if side == Side::Server => {
                 if head.first != Some(ERROR) || head.length < SHORTEST_ERROR {
@@ -177,6 +240,12 @@ impl Observer {
                 Ok(())
             }
             State::Response(gathered) => gather(gathered, head, 1, MAX_LOGIN),
+            State::Exchange(exchange) if side == Side::Client && head == QUIT_HEAD => {
+                exchange.quit();
+                self.client.settle();
+                facts.push(Fact::Quit);
+                Ok(())
+            }
             State::Exchange(exchange) => {
                 let other = match side {
                     Side::Client => &self.server,
@@ -190,35 +259,27 @@ impl Observer {
                 }
                 Ok(())
             }
-            State::Open(commands) if side == Side::Server => {
-                commands.note_answer(head);
-                Ok(())
-            }
-            State::Open(commands) => match commands.note(head) {
-                Kind::Other => Ok(()),
-                Kind::Change if head.length < FULL && self.server.is_between() => {
-                    let mut gathered = Vec::new();
-                    let fits = gather(&mut gathered, head, 0, MAX_HELD).is_ok();
-                    self.state = State::Change(fits.then_some(gathered));
-                    Ok(())
-                }
-                Kind::Change | Kind::TangledChange => Err(Unexpected),
-            },
-            State::Change(_) | State::Refusal { .. } | State::Over => Ok(()),
+            State::Change(_)
+            | State::Refusal { .. }
+            | State::Open(_)
+            | State::Compressed(_)
+            | State::Over => Ok(()),
         }
     }
 
     /// A packet is whole.
     fn end(&mut self, side: Side, facts: &mut Vec<Fact>) -> Result<(), Unexpected> {
         match &mut self.state {
-            State::Greeting(gathered) => match greeting::read(gathered) {
+            State::Greeting { gathered, early } => match greeting::read(gathered) {
                 Ok(greeting) => {
                     let version = greeting.version.strip_prefix("5.5.5-");
                     let version = version.unwrap_or(&greeting.version).to_owned();
                     facts.push(Fact::ConnectionId(greeting.connection_id.into()));
                     facts.push(Fact::ServerVersion(version));
+                    let early = std::mem::take(early);
                     self.capabilities = greeting.capabilities;
                     self.state = State::Response(Vec::new());
+                    return self.take(Side::Client, &early, facts);
                 }
                 Err(NoGreeting::Refused { .. }) => return self.refuse(facts),
                 Err(NoGreeting::Unexpected) => return Err(Unexpected),
@@ -244,7 +305,7 @@ impl Observer {
                 self.state = State::Exchange(Exchange::new(Occasion::Change, 0, asked));
             }
             State::Exchange(_) if side == Side::Server => return self.decide(facts),
-            State::Exchange(_) | State::Open(_) | State::Over => {}
+            State::Exchange(_) | State::Open(_) | State::Compressed(_) | State::Over => {}
         }
         Ok(())
     }
@@ -252,7 +313,7 @@ impl Observer {
     /// Reports the error with which the server has refused the login.
     fn refuse(&mut self, facts: &mut Vec<Fact>) -> Result<(), Unexpected> {
         let (claimed, packet) = match std::mem::replace(&mut self.state, State::Over) {
-            State::Greeting(packet) => (None, packet),
+            State::Greeting { gathered, .. } => (None, gathered),
             State::Refusal { claimed, error } => (claimed, error),
             _ => return Err(Unexpected),
         };
@@ -273,48 +334,80 @@ impl Observer {
         if !self.client.is_between() {
             return Err(Unexpected);
         }
+        let is_tracked = self.capabilities & SESSION_TRACK != 0;
         self.state = match (exchange.occasion(), exchange.verdict()) {
             (_, Verdict::Agreed) => {
                 let asked = exchange.asked().ok_or(Unexpected)?;
                 facts.push(Fact::LoggedIn(asked.login()));
                 match exchange.occasion() {
-                    // What is compressed is framed in another way.
-                    _ if self.capabilities & (COMPRESS | ZSTD) != 0 => State::Over,
-                    Occasion::Login => State::Open(Commands::after_login()),
-                    Occasion::Change => State::Open(Commands::after_change()),
+                    _ if exchange.has_quit() => State::Over,
+                    _ if self.capabilities & (COMPRESS | ZSTD) != 0 => {
+                        State::Compressed(Box::new(Compressed::new(self.capabilities)))
+                    }
+                    Occasion::Login => State::Open(Open::new(Commands::after_login(), is_tracked)),
+                    Occasion::Change => {
+                        State::Open(Open::new(Commands::after_change(), is_tracked))
+                    }
                 }
             }
             (Occasion::Login, _) => return Err(Unexpected),
+            (Occasion::Change, _) if exchange.has_quit() => State::Over,
             // The user stays.
-            (Occasion::Change, _) => State::Open(Commands::after_change()),
+            (Occasion::Change, _) => State::Open(Open::new(Commands::after_change(), is_tracked)),
         };
         Ok(())
     }
 
+    /// How many of a side's next bytes need not be shown: the rest of a packet
+    /// after the login, and everything where there is nothing more to see.
+    #[must_use]
+    pub fn blind(&self, side: Side) -> usize {
+        match (&self.state, side) {
+            (State::Open(open), Side::Client) if !open.wants_client_body() => self.client.left(),
+            (State::Open(open), Side::Server) if !open.wants_server_body() => self.server.left(),
+            (State::Compressed(session), side) => session.blind(side),
+            (State::Over, _) => usize::MAX,
+            _ => 0,
+        }
+    }
+
+    /// Skips bytes of a side that have passed unseen, no more than [`Self::blind`] says.
+    pub fn skip(&mut self, side: Side, length: usize) {
+        match (&mut self.state, side) {
+            (State::Open(_), Side::Client) => self.client.skip(length),
+            (State::Open(_), Side::Server) => self.server.skip(length),
+            (State::Compressed(session), side) => session.skip(side, length),
+            _ => {}
+        }
+    }
+
     fn stage(&self) -> Stage {
         match &self.state {
-            State::Greeting(_) | State::Response(_) | State::Refusal { .. } => Stage::Login,
+            State::Greeting { .. } | State::Response(_) | State::Refusal { .. } => Stage::Login,
             State::Exchange(exchange) => match exchange.occasion() {
                 Occasion::Login => Stage::Login,
                 Occasion::Change => Stage::Open,
             },
-            State::Open(_) | State::Change(_) => Stage::Open,
+            State::Open(_) | State::Compressed(_) | State::Change(_) => Stage::Open,
             State::Over => Stage::Over,
         }
     }
 
     /// Bytes of memory that it holds beside itself; none while a session is
-    /// open and its user is not about to change.
+    /// open, not compressed, and about to change neither its user nor its database.
     #[must_use]
     pub fn memory(&self) -> usize {
         match &self.state {
-            State::Greeting(gathered) | State::Response(gathered) => gathered.capacity(),
+            State::Greeting { gathered, early } => gathered.capacity() + early.capacity(),
+            State::Response(gathered) => gathered.capacity(),
             State::Exchange(exchange) => exchange.asked().map_or(0, Asked::memory),
             State::Refusal { claimed, error } => {
                 claimed.as_ref().map_or(0, Asked::memory) + error.capacity()
             }
             State::Change(gathered) => gathered.as_ref().map_or(0, Vec::capacity),
-            State::Open(_) | State::Over => 0,
+            State::Open(open) => open.memory(),
+            State::Compressed(session) => size_of::<Compressed>() + session.memory(),
+            State::Over => 0,
         }
     }
 }
@@ -338,7 +431,6 @@ fn gather(
     if head.sequence != sequence || length > limit {
         return Err(Unexpected);
     }
-    gathered.reserve_exact(length);
     gathered.extend(head.first);
     Ok(())
 }

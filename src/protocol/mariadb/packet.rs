@@ -61,7 +61,63 @@ impl Framing {
         }
     }
 
+    /// Skips the rest of a body and takes the next head; `None` where the input ends before
+    /// it does.
+    pub(super) fn skip_to_head(&mut self, input: &mut &[u8]) -> Option<Head> {
+        self.body(input);
+        if self.left.is_some() {
+            return None;
+        }
+        self.next_head(input)
+    }
+
+    /// Takes more of a body off the input, behind its first byte.
+    pub(super) fn body<'a>(&mut self, input: &mut &'a [u8]) -> &'a [u8] {
+        let length = self.left().min(input.len());
+        let (body, rest) = input.split_at(length);
+        *input = rest;
+        self.skip(length);
+        body
+    }
+
+    /// A packet of which nothing is left is whole.
+    pub(super) fn settle(&mut self) {
+        self.left = self.left.filter(|&left| left > 0);
+    }
+
+    /// Skips the packets at the front of the input that are whole in it, where none has
+    /// begun; the sequence number of the last.
+    pub(super) fn skip_whole(&self, input: &mut &[u8]) -> Option<u8> {
+        let mut last = None;
+        if !self.is_between() {
+            return last;
+        }
+        while let Some((&[low, middle, high, sequence], body)) = input.split_first_chunk() {
+            let length = u32::from_le_bytes([low, middle, high, 0]);
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let Some(rest) = body.get(length..) else {
+                break;
+            };
+            last = Some(sequence);
+            *input = rest;
+        }
+        last
+    }
+
     fn next_head(&mut self, input: &mut &[u8]) -> Option<Head> {
+        if let Some((&[low, middle, high, sequence, first], rest)) = input.split_first_chunk()
+            && self.filled == 0
+            && [low, middle, high] != [0; 3]
+        {
+            *input = rest;
+            let length = u32::from_le_bytes([low, middle, high, 0]);
+            self.left = Some(length - 1);
+            return Some(Head {
+                length,
+                sequence,
+                first: Some(first),
+            });
+        }
         while let Some(place) = self.head.get_mut(self.filled) {
             *place = *input.split_off_first()?;
             self.filled += 1;
@@ -79,6 +135,19 @@ impl Framing {
             sequence,
             first,
         })
+    }
+
+    /// How much of a body is still to come.
+    pub(super) fn left(&self) -> usize {
+        let left = self.left.unwrap_or_default();
+        usize::try_from(left).unwrap_or(usize::MAX)
+    }
+
+    /// Skips bytes of a body that are not shown.
+    pub(super) fn skip(&mut self, length: usize) {
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        self.left = self.left.map(|left| left.saturating_sub(length));
+        self.settle();
     }
 
     /// Whether no packet has begun that is not whole.

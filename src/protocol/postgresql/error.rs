@@ -14,6 +14,22 @@ pub(in crate::protocol) fn read(body: &[u8]) -> ServerError {
     ServerError::new(field(b'C'), field(b'M'))
 }
 
+/// Reads an error in the form of before protocol 3 behind its `E`: a text that a NUL
+/// ends. `None` where the NUL has not come; the length is the text's and the NUL's.
+pub(super) fn early(bytes: &[u8]) -> Result<Option<(ServerError, usize)>, NoText> {
+    let end = bytes.iter().position(|&byte| byte == 0);
+    let text = &bytes[..end.unwrap_or(bytes.len())];
+    let is_text = |byte: &u8| *byte == b'\n' || !byte.is_ascii_control();
+    if !text.iter().all(is_text) {
+        return Err(NoText);
+    }
+    Ok(end.map(|end| (ServerError::new(b"", text), end + 1)))
+}
+
+/// Bytes are no text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoText;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,5 +46,14 @@ mod tests {
         for none in [&b""[..], b"\0", b"SFATAL\0\0"] {
             assert_eq!(read(none), ServerError::new(b"", b""));
         }
+    }
+
+    #[test]
+    fn an_error_of_the_old_form_is_a_text() {
+        let (error, length) = early(b"could not fork\n\0more").unwrap().unwrap();
+        let expected = (16, "", "could not fork");
+        assert_eq!((length, &error.code[..], &error.message[..]), expected);
+        assert_eq!(early(b"could not fork\n"), Ok(None));
+        assert_eq!(early(b"\x16\x03\0"), Err(NoText));
     }
 }

@@ -1,13 +1,18 @@
-//! Reads along with a session of PostgreSQL until somebody has logged in.
+//! Reads along with a session of PostgreSQL from its first byte to its last.
 //!
-//! Only two things are ever held: the client's first message until it is whole,
-//! and then, of what the server says, the first nine bytes of a message. Between
+//! Up to the server's decision only two things are held: the client's first
+//! message until it is whole, and a message of the server's that is read. Between
 //! them stands one byte that is no message, the answer to a request for
-//! encryption; a client that does not wait for it is not observed, since nobody
-//! could tell what its bytes are.
+//! encryption; a client that does not wait for it is not observed, since its
+//! bytes could be anything. After the login nothing is held, but for a parameter
+//! that the server reports in pieces.
 
-use super::answers::Answers;
+use std::ops::ControlFlow;
+
+use super::answers::{After, Answers};
+use super::open::Open;
 use super::opening::{self, Encryption, Kind, MAX_OPENING, Unexpected};
+use crate::protocol::held::hold;
 use crate::protocol::{Fact, Side, Stage};
 
 /// Reads along with one session (manual, section "Message Flow", "Start-up" and
@@ -24,7 +29,9 @@ enum State {
     /// The client waits to hear whether it may encrypt.
     Asked(Encryption),
     /// The server answers the StartupMessage.
-    Answered(Answers),
+    Answered(Box<Answers>),
+    /// The login is over.
+    Open(Open),
     /// There is nothing more to see.
     Over,
 }
@@ -38,26 +45,58 @@ impl Default for State {
 impl Observer {
     /// Takes what one side has sent, and adds what it tells to the facts.
     pub fn observe(&mut self, side: Side, bytes: &[u8], facts: &mut Vec<Fact>) -> Stage {
-        if !bytes.is_empty() {
-            let next = match (&mut self.state, side) {
-                (State::Opening(held), Side::Client) => open(held, bytes, facts),
-                (State::Asked(encryption), Side::Server) => Some(hear(*encryption, bytes, facts)),
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let flow = match (&mut self.state, side) {
+                (State::Over, _) => break,
+                (State::Opening(held), Side::Client) => open(held, &mut rest, facts),
+                (State::Asked(encryption), Side::Server) => hear(*encryption, &mut rest, facts),
                 (State::Answered(answers), Side::Server) => {
-                    answers.read(bytes, facts).is_break().then_some(State::Over)
+                    answers.read(&mut rest, facts).map_break(State::from)
                 }
-                // Passwords, and whatever the client sends before it hears from the server.
-                (State::Answered(_), Side::Client) => None,
-                (State::Opening(_), Side::Server)
-                | (State::Asked(_), Side::Client)
-                | (State::Over, _) => Some(State::Over),
+                (State::Answered(answers), Side::Client) => {
+                    answers.note_client(rest, facts);
+                    ControlFlow::Continue(())
+                }
+                (State::Open(open), side) => {
+                    let flow = open.observe(side, rest, facts);
+                    flow.map_break(|()| State::Over)
+                }
+                (State::Opening(_), Side::Server) | (State::Asked(_), Side::Client) => {
+                    ControlFlow::Break(State::Over)
+                }
             };
-            if let Some(next) = next {
-                self.state = next;
+            match flow {
+                ControlFlow::Continue(()) => break,
+                ControlFlow::Break(state) => self.state = state,
             }
         }
+        self.stage()
+    }
+
+    fn stage(&self) -> Stage {
         match self.state {
+            State::Opening(_) | State::Asked(_) | State::Answered(_) => Stage::Login,
+            State::Open(_) => Stage::Open,
             State::Over => Stage::Over,
-            _ => Stage::Login,
+        }
+    }
+
+    /// How many of a side's next bytes need not be shown: the rest of a message
+    /// after the login, and everything where there is nothing more to see.
+    #[must_use]
+    pub fn blind(&self, side: Side) -> usize {
+        match &self.state {
+            State::Open(open) => open.blind(side),
+            State::Over => usize::MAX,
+            State::Opening(_) | State::Asked(_) | State::Answered(_) => 0,
+        }
+    }
+
+    /// Skips bytes of a side that have passed unseen, no more than [`Self::blind`] says.
+    pub fn skip(&mut self, side: Side, length: usize) {
+        if let State::Open(open) = &mut self.state {
+            open.skip(side, length);
         }
     }
 
@@ -66,57 +105,66 @@ impl Observer {
     pub fn memory(&self) -> usize {
         match &self.state {
             State::Opening(held) => held.capacity(),
-            State::Answered(answers) => answers.memory(),
+            State::Answered(answers) => size_of::<Answers>() + answers.memory(),
+            State::Open(open) => open.memory(),
             State::Asked(_) | State::Over => 0,
         }
     }
 }
 
-/// Takes more of the client's first message; the state after it, where it is whole.
-fn open(held: &mut Vec<u8>, bytes: &[u8], facts: &mut Vec<Fact>) -> Option<State> {
-    let taken = bytes.len().min(MAX_OPENING - held.len());
-    hold(held, &bytes[..taken]);
+impl From<After> for State {
+    fn from(after: After) -> Self {
+        match after {
+            After::Open(open) => Self::Open(open),
+            After::Over => Self::Over,
+        }
+    }
+}
+
+/// Takes more of the client's first message; breaks with the state after it,
+/// where it is whole.
+fn open(held: &mut Vec<u8>, bytes: &mut &[u8], facts: &mut Vec<Fact>) -> ControlFlow<State> {
+    let before = held.len();
+    let taken = bytes.len().min(MAX_OPENING - before);
+    hold(held, &bytes[..taken], MAX_OPENING);
     let opening = match opening::opening(held) {
-        Ok(None) => return None,
+        Ok(None) => return ControlFlow::Continue(()),
         Ok(Some(opening)) => opening,
         Err(Unexpected::Tls) => {
             facts.push(Fact::Encrypted);
-            return Some(State::Over);
+            return ControlFlow::Break(State::Over);
         }
-        Err(Unexpected::Length(_) | Unexpected::Code(_)) => return Some(State::Over),
+        Err(Unexpected::Length(_) | Unexpected::Code(_)) => {
+            return ControlFlow::Break(State::Over);
+        }
     };
-    let alone = taken == bytes.len() && opening.length == held.len();
-    Some(match opening.kind {
-        Kind::EncryptionRequest(encryption) if alone => State::Asked(encryption),
-        Kind::EncryptionRequest(_) | Kind::Cancel => State::Over,
+    *bytes = &bytes[opening.length - before..];
+    ControlFlow::Break(match opening.kind {
+        // A client that goes on without waiting is caught by the next state.
+        Kind::EncryptionRequest(encryption) => State::Asked(encryption),
+        Kind::Cancel => State::Over,
         Kind::Startup => match opening::login(&held[..opening.length]) {
-            Some(login) => State::Answered(Answers::to(login)),
+            Some(login) => State::Answered(Box::new(Answers::to(Some(login)))),
             None => State::Over,
         },
     })
 }
 
-/// Adds bytes without ever taking more memory than the longest message needs.
-fn hold(held: &mut Vec<u8>, bytes: &[u8]) {
-    let length = held.len() + bytes.len();
-    if length > held.capacity() {
-        let room = (2 * length).min(MAX_OPENING);
-        held.reserve_exact(room - held.len());
-    }
-    held.extend_from_slice(bytes);
-}
-
 /// What the server's answer to a request for encryption leads to.
-fn hear(asked: Encryption, answer: &[u8], facts: &mut Vec<Fact>) -> State {
-    match (asked, answer) {
+fn hear(asked: Encryption, answer: &mut &[u8], facts: &mut Vec<Fact>) -> ControlFlow<State> {
+    ControlFlow::Break(match (asked, *answer) {
         (Encryption::Tls, [b'S', ..]) | (Encryption::Gssapi, [b'G', ..]) => {
             facts.push(Fact::Encrypted);
             State::Over
         }
-        (_, b"N") => State::default(),
-        // An error of a server that knows no such request, or two answers to one question.
+        (_, [b'N', rest @ ..]) => {
+            *answer = rest;
+            State::default()
+        }
+        // A server that has no room, or knows no such request, may say so with an error.
+        (_, [b'E', ..]) => State::Answered(Box::new(Answers::to(None))),
         _ => State::Over,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -204,30 +252,45 @@ mod tests {
 
     #[test]
     fn a_login_that_was_recorded_tells_who_it_is() {
-        for ((facts, stage), id, login) in [
+        for ((facts, stage), version, id, login) in [
             (
                 handshake!("scram"),
+                "15.18 (Debian 15.18-0+deb12u1)",
                 5234,
                 logged_in("guest", "shop", Some("till")),
             ),
             (
                 handshake!("clear-text"),
+                "15.18 (Debian 15.18-0+deb12u1)",
                 7693,
                 logged_in("guest", "shop", Some("till")),
             ),
             (
                 handshake!("scram-18"),
+                "18.6",
                 5338,
                 logged_in("guest", "shop", Some("till")),
             ),
             (
                 handshake!("encryption-declined"),
+                "15.18 (Debian 15.18-0+deb12u1)",
                 5238,
                 logged_in("postgres", "postgres", Some("psql")),
             ),
         ] {
-            assert_eq!(facts, [Fact::ConnectionId(id), login]);
-            assert_eq!(stage, Stage::Over);
+            let [.., Fact::CancelKey { process_id, key }, last, Fact::Quit] = &facts[..] else {
+                panic!("{facts:?}");
+            };
+            assert_eq!((u64::from(*process_id), last), (id, &login));
+            assert_eq!(key.len(), if version == "18.6" { 32 } else { 4 });
+            for fact in [
+                Fact::ConnectionId(id),
+                Fact::HotStandby(false),
+                Fact::ServerVersion(version.into()),
+            ] {
+                assert!(facts.contains(&fact), "{facts:?}");
+            }
+            assert_eq!((facts.len(), stage), (6, Stage::Over));
         }
     }
 
@@ -315,7 +378,6 @@ mod tests {
             (TLS_REQUEST, &b"S"[..], &encrypted),
             (TLS_REQUEST, b"S\x16", &encrypted),
             (TLS_REQUEST, b"G", &nothing),
-            (TLS_REQUEST, b"E", &nothing),
             (TLS_REQUEST, b"NN", &nothing),
             (GSS_REQUEST, b"G", &encrypted),
             (GSS_REQUEST, b"S", &nothing),
@@ -327,6 +389,58 @@ mod tests {
             );
         }
         assert_eq!(conversation(&[(Client, b"\x16\x03\x01")]), encrypted);
+    }
+
+    #[test]
+    fn a_server_may_refuse_instead_of_answering_whether_it_encrypts() {
+        let error = message(b'E', b"SFATAL\0C57P03\0Mstarting up\0\0");
+        for request in [TLS_REQUEST, GSS_REQUEST] {
+            let (facts, stage) = conversation(&[(Client, request), (Server, &error)]);
+            let error = ServerError {
+                code: "57P03".into(),
+                message: "starting up".into(),
+            };
+            let claimed = None;
+            assert_eq!(facts, [Fact::Refused { claimed, error }]);
+            assert_eq!(stage, Stage::Over);
+        }
+    }
+
+    #[test]
+    fn a_client_may_end_the_session_before_the_server_has_decided() {
+        let terminate = message(b'X', b"");
+        let ready = message(b'Z', b"I");
+        let early = [&startup()[..], &message(b'Q', b"SELECT 1\0"), &terminate].concat();
+        let login = logged_in("xxx", "xxx", None);
+        let (facts, stage) = conversation(&[(Client, &early), (Server, &ready)]);
+        assert_eq!((facts, stage), (vec![Fact::Quit, login], Stage::Over));
+        let (facts, stage) = conversation(&[
+            (Client, &startup()),
+            (Server, &message(b'R', b"\0\0\0\x05salt")),
+            (Client, &terminate),
+        ]);
+        assert_eq!((facts, stage), (vec![Fact::Quit], Stage::Login));
+    }
+
+    #[test]
+    fn a_session_is_followed_to_its_end_with_its_messages_in_pieces() {
+        let name = |name: &str| {
+            let body = format!("application_name\0{name}\0");
+            message(b'S', body.as_bytes())
+        };
+        let (facts, stage) = conversation(&[
+            (Client, &startup()),
+            (Server, &[message(b'Z', b"I"), name("first")].concat()),
+            (Client, &message(b'Q', b"SET application_name = 'second'\0")),
+            (Server, &name("second")),
+            (Client, &message(b'd', &message(b'X', b""))),
+            (Client, &message(b'X', b"")),
+            (Server, &name("third")),
+        ]);
+        let named = |name: &str| Fact::ApplicationName(name.into());
+        let login = logged_in("xxx", "xxx", None);
+        assert_eq!(facts, [login, named("first"), named("second"), Fact::Quit]);
+        assert_eq!(stage, Stage::Over);
     }
 
     #[test]
@@ -358,15 +472,20 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_sends_after_its_startup_message_is_not_looked_at() {
-        let early = [&startup()[..], b"p\0\0\0\x0asecret\0"].concat();
-        let sent = [
-            (Client, &early[..]),
-            (Client, b"Z\0\0\0\x05I"),
-            (Server, &message(b'R', &[0; 4])),
-            (Client, &[0xff; 100]),
-        ];
-        assert_eq!(conversation(&sent), (vec![], Stage::Login));
+    fn what_the_client_sends_after_its_startup_message_does_not_hide_the_login() {
+        let early = [&startup()[..], b"p\0\0\0\x0bsecret\0"].concat();
+        let ready = message(b'Z', b"I");
+        let login = logged_in("xxx", "xxx", None);
+        for (garbage, after) in [(&b""[..], Stage::Open), (&[0xff; 100], Stage::Over)] {
+            let mut sent = vec![
+                (Client, &early[..]),
+                (Server, b"R\0\0\0\x08\0\0\0\0"),
+                (Client, garbage),
+            ];
+            assert_eq!(conversation(&sent), (vec![], Stage::Login));
+            sent.push((Server, &ready));
+            assert_eq!(conversation(&sent), (vec![login.clone()], after));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use super::parameter::APPLICATION_NAME;
 use crate::protocol::{Login, MAX_ATTRIBUTES, MAX_NAME};
 
 /// The longest first message: the server's own limit of 10,000 bytes
@@ -96,7 +97,7 @@ pub fn opening(bytes: &[u8]) -> Result<Option<Opening>, Unexpected> {
         80_877_103 => (Kind::EncryptionRequest(Encryption::Tls), HEAD..=HEAD),
         80_877_104 => (Kind::EncryptionRequest(Encryption::Gssapi), HEAD..=HEAD),
         // A process id and a key of 4 bytes, or up to 256 since protocol 3.2.
-        80_877_102 => (Kind::Cancel, HEAD + 8..=HEAD + 260),
+        CANCEL => (Kind::Cancel, HEAD + 8..=HEAD + 260),
         // The server negotiates the minor version.
         version if version >> 16 == 3 => (Kind::Startup, HEAD + 1..=MAX_OPENING),
         other => return Err(Unexpected::Code(other)),
@@ -107,12 +108,29 @@ pub fn opening(bytes: &[u8]) -> Result<Option<Opening>, Unexpected> {
     Ok((bytes.len() >= length).then_some(Opening { length, kind }))
 }
 
-/// Which session a whole CancelRequest is about: its process id and its key, of 4
-/// bytes, or up to 256 since protocol 3.2.
+/// The code of a CancelRequest.
+const CANCEL: u32 = 80_877_102;
+
+/// The process id and the secret key of a whole CancelRequest; `None` where the bytes are
+/// something else.
 #[must_use]
-pub fn read_cancel_request(message: &[u8]) -> Option<(u32, &[u8])> {
-    let (process_id, key) = message.get(HEAD..)?.split_first_chunk()?;
+pub fn cancel(message: &[u8]) -> Option<(u32, &[u8])> {
+    let opening = opening(message).ok()??;
+    if opening.kind != Kind::Cancel || opening.length != message.len() {
+        return None;
+    }
+    let (process_id, key) = message[HEAD..].split_first_chunk()?;
     Some((u32::from_be_bytes(*process_id), key))
+}
+
+/// Writes a CancelRequest, which asks a server on a connection of its own to end what the
+/// session of this process runs. The key is that of its BackendKeyData.
+#[must_use]
+pub fn cancel_request(process_id: u32, key: &[u8]) -> Vec<u8> {
+    // Keys have up to 256 bytes.
+    let length = u32::try_from(HEAD + 4 + key.len()).unwrap_or(u32::MAX);
+    let head = [length, CANCEL, process_id].map(u32::to_be_bytes);
+    [head.as_flattened(), key].concat()
 }
 
 /// Who a whole StartupMessage wants to be; `None` where that is not to be told,
@@ -165,9 +183,6 @@ fn is_true(value: &[u8]) -> bool {
         |word: &str, least: usize| value.len() >= least && word.as_bytes().starts_with(&value);
     begins("true", 1) || begins("yes", 1) || begins("on", 2) || value == b"1"
 }
-
-/// The one parameter that says what the client is.
-const APPLICATION_NAME: &str = "application_name";
 
 /// Takes a string off the front, without the zero byte that ends it.
 fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -261,13 +276,22 @@ mod tests {
     }
 
     #[test]
-    fn a_cancel_request_names_a_process_and_its_key() {
+    fn a_cancel_request_is_read_as_it_is_written() {
         for length in [4, 32, 256] {
-            let key = vec![7; length];
-            let request = message(80_877_102, &[&[0, 0, 1, 2], &key[..]].concat());
-            assert_eq!(read_cancel_request(&request), Some((258, &key[..])));
+            let key = vec![0xfe; length];
+            let message = cancel_request(0xff00_0007, &key);
+            assert_eq!(cancel(&message), Some((0xff00_0007, &key[..])));
+            for cut in 0..message.len() {
+                assert_eq!(cancel(&message[..cut]), None);
+            }
+            assert_eq!(cancel(&[&message[..], b"x"].concat()), None);
         }
-        assert_eq!(read_cancel_request(&message(80_877_102, b"abc")), None);
+        let written = b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x07keys";
+        assert_eq!(cancel_request(7, b"keys"), written);
+        assert_eq!(cancel(&cancel_request(7, b"key")), None);
+        assert_eq!(cancel(&cancel_request(7, &[0; 257])), None);
+        assert_eq!(cancel(&message(0x3_0000, &[0; 8])), None);
+        assert_eq!(cancel(b"\x16"), None);
     }
 
     #[test]
