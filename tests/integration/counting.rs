@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
-use sessiond::registry::Session;
+use sessiond::registry::{Client, Session};
 
 use super::support::daemon::one_service;
 use super::support::random::Random;
@@ -173,12 +173,6 @@ fn receive(
     }
 }
 
-fn reset(stream: TcpStream) {
-    sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
-    // Nothing else has it: it was duplicated for no other thread that still runs.
-    drop(stream);
-}
-
 /// Plays one side. Returns what it has received of the other's part, and how that ended.
 fn play(mut stream: TcpStream, plan: Plan, is_client: bool) -> (usize, End) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -295,7 +289,7 @@ fn no_byte_is_lost_and_a_loss_is_never_called_an_end() {
         .map(|worker| {
             let (address, ports): (SocketAddr, _) = (running.address, Arc::clone(&ports));
             thread::spawn(move || {
-                for number in (worker..SESSIONS).step_by(WORKERS as usize) {
+                for number in (0..SESSIONS).filter(|number| number % WORKERS == worker) {
                     let plan = Plan::new(number);
                     let mut stream = connect(address, plan.slow_client);
                     let port = stream.local_addr().unwrap().port();
@@ -321,7 +315,7 @@ fn no_byte_is_lost_and_a_loss_is_never_called_an_end() {
     let mut history: Vec<Arc<Session>> = running.registry.sessions.history();
     for (port, plan) in &*ports.lock().unwrap() {
         let is_of_plan = |session: &Arc<Session>| {
-            let remote = session.client().and_then(|client| client.remote());
+            let remote = session.client().and_then(Client::remote);
             remote.is_some_and(|remote| remote.port() == *port)
         };
         // A port may be used twice, in the order of the sessions.
