@@ -27,6 +27,7 @@ mod logins;
 mod maxctrl;
 mod metrics;
 mod mutation;
+mod observe_databases;
 mod observe_mariadb;
 mod observe_postgresql;
 mod openapi;

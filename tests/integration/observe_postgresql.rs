@@ -192,7 +192,12 @@ fn contains(bytes: &[u8]) -> bool {
 
 #[test]
 fn a_million_mutated_conversations_are_observed_within_the_limits() {
-    let seeds = SEEDS.map(conversation);
+    let mut seeds = SEEDS.map(conversation).to_vec();
+    // One in which the client changes its name, before it ends the session.
+    let mut renaming = seeds[0].clone();
+    let renamed = b"S\0\0\0\x1aapplication_name\0till\0".to_vec();
+    renaming.insert(renaming.len() - 1, (Side::Server, renamed));
+    seeds.push(renaming);
     assert!(seeds[0].iter().any(|(_, bytes)| contains(bytes)));
     let mut random = Random::new(1);
     let (mut logged_in, mut refused, mut encrypted, mut nothing) = (0, 0, 0, 0);

@@ -387,4 +387,17 @@ mod tests {
         let more = [&stream[..], b"\x01\x05\0\xfa\xffhello"].concat();
         assert_eq!(beginning(&more), Some(*b"hello"));
     }
+
+    #[test]
+    fn a_stream_with_a_wrong_bit_is_read_or_not_and_no_more() {
+        let mut read = 0;
+        for (_, _, stream) in streams() {
+            for bit in 0..8 * stream.len().min(200) {
+                let mut wrong = stream.clone();
+                wrong[bit / 8] ^= 1 << (bit % 8);
+                read += usize::from(beginning::<300>(&wrong).is_some());
+            }
+        }
+        assert!(read > 1000, "{read}");
+    }
 }

@@ -20,6 +20,7 @@ pub mod python;
 pub mod random;
 pub mod relay;
 pub mod server;
+pub mod tap;
 pub mod uninterrupted;
 
 use std::time::{Duration, Instant};
