@@ -23,6 +23,7 @@ mod reply;
 mod route;
 mod statistics;
 mod stream;
+mod transport;
 
 use std::fmt;
 use std::io;
@@ -237,8 +238,8 @@ impl Running {
 /// somebody does not read. Their threads give way to others, whatever those do.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
-/// How many long answers may be on their way at a time. Each costs a thread
-/// and two pieces; a reader that is slow can keep one for a minute.
+/// How many long answers to clients of TCP may be on their way at a time. Each costs a
+/// thread and two pieces; a reader that is slow can keep one for a minute.
 const LONG_ANSWERS: usize = 4;
 
 /// A request and who sent it.
@@ -304,7 +305,7 @@ fn send_or_defer(
     let (waiting, place, others) = (Arc::clone(&client), reply.take_place(), threads.clone());
     let deferral = threads.deferral();
     let thread = start_thread("wait", move || {
-        stand_back();
+        stand_back(waiting.peer.transport());
         let reply = find_out(work, &waiting);
         if waiting.end_deferral(Instant::now()) {
             send(
@@ -372,7 +373,9 @@ fn send(
                 client.count_answer(method, status, now);
                 client.begin_stream(endless, now);
                 stream.send(Ending::new(client, own));
-            } else if let Some(place) = place.or_else(|| threads.streams.place()) {
+            } else if let Some(place) =
+                place.or_else(|| threads.streams.place(client.peer.transport()))
+            {
                 client.count_answer(method, status, now);
                 client.begin_stream(endless, now);
                 stream.start(client, place);

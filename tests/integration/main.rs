@@ -29,6 +29,7 @@ mod mutation;
 mod observe_mariadb;
 mod observe_postgresql;
 mod openapi;
+mod operator;
 mod packaging;
 mod page;
 mod page_kill;
