@@ -358,6 +358,15 @@ impl Client {
         progress.stage == Stage::Answering
     }
 
+    /// No answer is found out for it, since it has gone.
+    pub(super) fn cut_off(&self) {
+        let mut progress = lock(&self.progress);
+        progress.stage = Stage::Broken;
+        // The door would not look at it for some time.
+        progress.bell_wanted = true;
+        self.ring_at_end(&progress);
+    }
+
     /// Whether nobody waits for an answer any more: the door has given the client up, or
     /// it has ended its stream and gets nothing for [`END_LIMIT`]. Whether it has left
     /// altogether cannot be told before something is sent.

@@ -37,7 +37,7 @@ use tiny_http::Request;
 
 use crate::config::{self, LoadError};
 use crate::inherited::Inherited;
-use crate::jsonapi::Layout;
+use crate::jsonapi::{Layout, Stopped};
 use crate::pulse::Pulse;
 use crate::registry::Registry;
 use crate::thread::start_thread;
@@ -306,16 +306,13 @@ fn send_or_defer(
     let deferral = threads.deferral();
     let thread = start_thread("wait", move || {
         stand_back(waiting.peer.transport());
-        let reply = find_out(work, &waiting);
-        if waiting.end_deferral(Instant::now()) {
-            send(
-                reply,
-                waiting,
-                method,
-                &others,
-                &mut HttpDates::default(),
-                place,
-            );
+        match find_out(work, &waiting) {
+            Err(Stopped) => waiting.cut_off(),
+            Ok(reply) if waiting.end_deferral(Instant::now()) => {
+                let dates = &mut HttpDates::default();
+                send(reply, waiting, method, &others, dates, place);
+            }
+            Ok(_) => {}
         }
         drop(deferral);
     });
@@ -329,13 +326,14 @@ fn send_or_defer(
 }
 
 /// Does what an answer needs to have done first, perhaps one thing after the other.
-fn find_out(mut work: Work, client: &Client) -> Reply {
+fn find_out(mut work: Work, client: &Client) -> Result<Reply, Stopped> {
     loop {
         let done = catch_unwind(AssertUnwindSafe(|| work(&|| client.is_gone())));
-        let mut reply = done.unwrap_or_else(|_| Reply::refuse(&Refusal::Internal, Layout::Compact));
+        let internal = |_| Ok(Reply::refuse(&Refusal::Internal, Layout::Compact));
+        let mut reply = done.unwrap_or_else(internal)?;
         match reply.take_work() {
             Some(more) => work = more,
-            None => return reply,
+            None => return Ok(reply),
         }
     }
 }

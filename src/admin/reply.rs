@@ -45,9 +45,9 @@ pub(super) enum Body {
     Deferred(Work),
 }
 
-/// Finds out, on a thread of its own, what is to be answered. It may ask whether
-/// anybody still waits for that.
-pub(super) type Work = Box<dyn FnOnce(&dyn Fn() -> bool) -> Reply + Send>;
+/// Finds out, on a thread of its own, what is to be answered. It may ask whether the
+/// client has gone, and stop.
+pub(super) type Work = Box<dyn FnOnce(&dyn Fn() -> bool) -> Result<Reply, Stopped> + Send>;
 
 /// Makes a long document, piece by piece. Where one is stopped, the next call goes on.
 pub(super) type Pieces = Box<dyn FnMut(&mut Meter<'_>) -> Result<Piece, Stopped> + Send>;
@@ -196,7 +196,7 @@ impl Reply {
     /// document stays as it is.
     fn then(mut self, change: impl FnOnce(Self) -> Self + Send + 'static) -> Self {
         if let Some(work) = self.take_work() {
-            let work: Work = Box::new(move |is_gone| work(is_gone).then(change));
+            let work: Work = Box::new(move |is_gone| work(is_gone).map(|reply| reply.then(change)));
             let body = Body::Deferred(work);
             return Self { body, ..self };
         }

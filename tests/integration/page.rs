@@ -459,6 +459,6 @@ fn closed_sessions_stand_in_the_order_in_which_they_ended_the_latest_first() {
     browser.click("#sessions label select option[value=closed]");
     until_ids(&browser, "3,1,4,2");
     browser.click("#sessions thead th:first-of-type button");
-    until_ids(&browser, "1,2,3,4");
+    until_ids(&browser, "4,3,2,1");
     library.stop();
 }

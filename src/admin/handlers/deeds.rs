@@ -136,9 +136,8 @@ impl Context {
                 thread::yield_now();
                 !is_gone()
             };
-            // Of a client that has gone nothing is killed, and nobody reads this.
-            let reply = search.go_on(&mut Meter::slices(&goes_on));
-            reply.unwrap_or_else(|_| Reply::refuse(&Refusal::Internal, search.query.layout))
+            // Where the client has gone nothing is killed.
+            search.go_on(&mut Meter::slices(&goes_on))
         };
         Ok(Reply::deferred(Box::new(work), place))
     }

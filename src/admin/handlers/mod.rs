@@ -245,7 +245,7 @@ impl Context {
         let work = move |is_gone: &dyn Fn() -> bool| {
             let is_over = || found.is_over() || is_gone();
             context.registry.departures.wait_until(until, is_over);
-            answer(&context)
+            Ok(answer(&context))
         };
         Ok(Reply::waiting(Box::new(work), place))
     }
@@ -285,7 +285,7 @@ impl Context {
             let work = move |_: &dyn Fn() -> bool| {
                 let rows = gather();
                 let hosts = names.awaited(&addresses(&rows), transport);
-                gathered(SESSIONS, rows, query, View { hosts, ..view })
+                Ok(gathered(SESSIONS, rows, query, View { hosts, ..view }))
             };
             return Reply::deferred(Box::new(work), place);
         }
@@ -312,7 +312,8 @@ impl Context {
             let names = self.hosts.clone();
             let work = move |_: &dyn Fn() -> bool| {
                 let hosts = names.awaited(&address, transport);
-                Reply::document(document(&session, &id, &query, &View { hosts, ..view }))
+                let view = View { hosts, ..view };
+                Ok(Reply::document(document(&session, &id, &query, &view)))
             };
             return Reply::deferred(Box::new(work), place);
         }
