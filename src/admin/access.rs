@@ -2,7 +2,7 @@
 //! token it shows.
 //!
 //! A unix socket has permissions of its own, so whoever is connected may do
-//! everything. Over TCP, accounts decide where there are any; where there are
+//! everything, and may name any host: no page in a browser leads there. Over TCP, accounts decide where there are any; where there are
 //! none the server is on loopback, and whoever is there may read. The host
 //! must be one of ours, or a page in somebody's browser could reach us under a
 //! name of its own (DNS rebinding).
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use base64ct::{Base64, Encoding};
 
 use super::refusal::Refusal;
+use super::transport::Transport;
 use crate::config::{self, Account, Accounts, LoadError, Role};
 use crate::lock::lock;
 
@@ -26,6 +27,16 @@ pub(super) enum Peer {
     Unix(Credentials),
     /// It came over TCP, from the first of these addresses to the second.
     Tcp(SocketAddr, IpAddr),
+}
+
+impl Peer {
+    /// How it has come.
+    pub(super) fn transport(&self) -> Transport {
+        match self {
+            Self::Unix(_) => Transport::UnixSocket,
+            Self::Tcp(..) => Transport::Tcp,
+        }
+    }
 }
 
 impl fmt::Display for Peer {
@@ -58,6 +69,11 @@ impl Who {
     /// What the account may do, or everybody who comes this way.
     pub(super) fn role(&self) -> Role {
         self.role
+    }
+
+    /// How the request has come.
+    pub(super) fn transport(&self) -> Transport {
+        self.peer.transport()
     }
 }
 
@@ -137,12 +153,12 @@ impl Access {
             role,
             peer: *peer,
         };
-        if !self.is_our_host(peer, host, &rules.hostnames) {
-            return Err(Refusal::Misdirected(host.to_owned()));
-        }
-        let Peer::Tcp(..) = peer else {
+        let Peer::Tcp(_, local) = peer else {
             return Ok(by(None, Role::Admin));
         };
+        if !self.is_our_host(*local, host, &rules.hostnames) {
+            return Err(Refusal::Misdirected(host.to_owned()));
+        }
         let Some((_, accounts)) = &rules.accounts else {
             if writes {
                 return Err(Refusal::Forbidden(
@@ -165,18 +181,16 @@ impl Access {
         }
     }
 
-    fn is_our_host(&self, peer: &Peer, host: &str, hostnames: &[String]) -> bool {
+    /// Whether a host is one of ours, for a client that has connected to an address.
+    fn is_our_host(&self, local: IpAddr, host: &str, hostnames: &[String]) -> bool {
         let name = without_port(host);
         let address = name
             .strip_prefix('[')
             .and_then(|name| name.strip_suffix(']'))
             .unwrap_or(name);
         if let Ok(address) = address.parse::<IpAddr>() {
-            let local = match peer {
-                // All addresses of the machine are its host then, so it is the one that was asked.
-                Peer::Tcp(_, local) if self.host.is_unspecified() => Some(*local),
-                _ => None,
-            };
+            // All addresses of the machine are its host then, so it is the one that was asked.
+            let local = self.host.is_unspecified().then_some(local);
             let address = address.to_canonical();
             return address.is_loopback()
                 || address == self.host.to_canonical()
@@ -276,16 +290,11 @@ mod tests {
         Access::new(&parameters).unwrap()
     }
 
-    fn tcp() -> Peer {
-        Peer::Tcp(
-            "192.0.2.7:1".parse().unwrap(),
-            IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-        )
-    }
+    const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-    fn is_ours(access: &Access, peer: &Peer, host: &str) -> bool {
+    fn is_ours(access: &Access, host: &str) -> bool {
         let rules = Arc::clone(&lock(&access.rules));
-        access.is_our_host(peer, host, &rules.hostnames)
+        access.is_our_host(LOCAL, host, &rules.hostnames)
     }
 
     #[test]
@@ -305,7 +314,7 @@ mod tests {
             "box",
             "localhost:",
         ] {
-            assert!(is_ours(&access, &tcp(), host), "{host}");
+            assert!(is_ours(&access, host), "{host}");
         }
         for host in [
             "evil.example",
@@ -320,7 +329,7 @@ mod tests {
             ":80",
             "localhost:80:80",
         ] {
-            assert!(!is_ours(&access, &tcp(), host), "{host}");
+            assert!(!is_ours(&access, host), "{host}");
         }
     }
 
@@ -328,13 +337,26 @@ mod tests {
     fn where_all_addresses_are_the_host_it_is_the_one_that_was_asked() {
         for host in ["0.0.0.0", "::"] {
             let access = access(host, &[]);
-            assert!(is_ours(&access, &tcp(), "192.0.2.1:8989"));
-            assert!(!is_ours(&access, &tcp(), "192.0.2.2:8989"));
-            let unix = Peer::Unix(Credentials {
-                user: 0,
-                process: 1,
-            });
-            assert!(!is_ours(&access, &unix, "192.0.2.1:8989"));
+            assert!(is_ours(&access, "192.0.2.1:8989"));
+            assert!(!is_ours(&access, "192.0.2.2:8989"));
+        }
+    }
+
+    #[test]
+    fn over_the_unix_socket_any_host_is_ours_and_over_tcp_it_is_not() {
+        let access = access("127.0.0.1", &[]);
+        let unix = Peer::Unix(Credentials {
+            user: 0,
+            process: 1,
+        });
+        let tcp = Peer::Tcp("127.0.0.1:1".parse().unwrap(), LOCAL);
+        for host in ["docker", "evil.example", "%2Frun%2Fx", "192.0.2.9:80"] {
+            let check = |peer: &Peer| access.check(peer, host, None, false, Instant::now());
+            assert!(check(&unix).is_ok(), "{host}");
+            assert!(
+                matches!(check(&tcp), Err(Refusal::Misdirected(_))),
+                "{host}"
+            );
         }
     }
 

@@ -42,6 +42,16 @@ pub(super) fn answer(access: &Access, asked: &Asked<'_>, context: &Arc<Context>)
             Layout::Compact,
         );
     }
+    if let Some(origin) = door::list(request, door::ORIGIN)
+        && !is_our_origin(&origin, host)
+    {
+        return Reply::refuse(
+            &Refusal::Forbidden(format!(
+                "a page of another origin asks for this (Origin: {origin})"
+            )),
+            Layout::Compact,
+        );
+    }
     let target = request.url();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let looked_up = Route::parse(path).and_then(|route| {
@@ -69,6 +79,24 @@ fn is_of_another_site(site: Option<&str>) -> bool {
     site.is_some_and(|site| !matches!(site, "same-origin" | "none"))
 }
 
+/// Whether the page that asks has the host and the port that it asks for (RFC 6454,
+/// section 7): a browser says so with everything that changes something. A proxy in
+/// front may speak HTTPS.
+fn is_our_origin(origin: &str, host: &str) -> bool {
+    // A port that goes without saying is the same with it and without.
+    let place = |place: &str, default: &str| {
+        let without = place.strip_suffix(default).unwrap_or(place);
+        without.to_ascii_lowercase()
+    };
+    let is_ours = |(scheme, default)| {
+        let page = origin.strip_prefix(scheme);
+        page.is_some_and(|page| place(page, default) == place(host, default))
+    };
+    [("http://", ":80"), ("https://", ":443")]
+        .into_iter()
+        .any(is_ours)
+}
+
 /// Answers a GET or a HEAD: what there is, in which form, whether the client
 /// has it already, and only then the document.
 fn read(
@@ -89,19 +117,19 @@ fn read(
     }
     let links = Links::on(door::host(request));
     let (wait, layout, host_names) = (query.wait, query.layout, query.host_names);
-    let (again, asker) = (route.clone(), who.clone());
+    let (again, asker, transport) = (route.clone(), who.clone(), who.transport());
     let answer = move |context: &Context, validators: Validators| {
         // What is shown must not be older than what the client is told of its age.
         let found = context.find(&again, &asker)?;
         let view = View::new(links, Instant::now());
-        let reply = context.render(found, query, view, media_type);
+        let reply = context.render(found, query, view, media_type, transport);
         Ok(reply.of(media_type, validators))
     };
     let Some(wait) = wait.filter(|_| !found.is_over()) else {
         return answer(context, validators);
     };
     let (route, who) = (route.clone(), who.clone());
-    context.wait(found, wait, move |context| {
+    context.wait(found, wait, transport, move |context| {
         // It may have changed since, or gone.
         let found = context.find(&route, &who);
         let validators = found.map(|found| context.validators(&found, host_names));
@@ -146,5 +174,45 @@ fn preconditions(request: &Request) -> Preconditions {
         if_none_match: door::list(request, "If-None-Match"),
         if_modified_since: door::list(request, "If-Modified-Since"),
         if_unmodified_since: door::list(request, "If-Unmodified-Since"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_ours_with_the_host_and_the_port_that_are_asked_for() {
+        for (origin, host, is_ours) in [
+            ("http://localhost:8989", "localhost:8989", true),
+            ("http://LocalHost:8989", "localhost:8989", true),
+            ("https://localhost:8989", "localhost:8989", true),
+            ("http://localhost", "localhost:80", true),
+            ("http://localhost:80", "localhost", true),
+            ("https://gateway.example", "gateway.example:443", true),
+            ("http://[::1]:8989", "[::1]:8989", true),
+            ("http://localhost:8990", "localhost:8989", false),
+            ("http://localhost", "localhost:8989", false),
+            ("https://localhost", "localhost:80", false),
+            ("http://127.0.0.1:8989", "localhost:8989", false),
+            (
+                "http://localhost:8989.evil.example",
+                "localhost:8989",
+                false,
+            ),
+            ("http://evil.example", "localhost:8989", false),
+            (
+                "http://localhost:8989, http://localhost:8989",
+                "localhost:8989",
+                false,
+            ),
+            ("null", "localhost:8989", false),
+            ("null", "null", false),
+            ("", "localhost:8989", false),
+            ("localhost:8989", "localhost:8989", false),
+            ("ftp://localhost:8989", "localhost:8989", false),
+        ] {
+            assert_eq!(is_our_origin(origin, host), is_ours, "{origin} {host}");
+        }
     }
 }

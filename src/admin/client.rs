@@ -8,6 +8,8 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -130,6 +132,7 @@ impl Clients {
             socket,
             bell,
             statistics: Arc::clone(&self.statistics),
+            has_ended: AtomicBool::new(false),
             progress: Mutex::new(progress),
         });
         self.statistics.count_connection();
@@ -157,6 +160,8 @@ pub(super) struct Client {
     socket: OwnedFd,
     bell: Arc<Bell>,
     statistics: Arc<Statistics>,
+    /// It has ended its stream: it has left, or will ask for nothing more.
+    has_ended: AtomicBool,
     progress: Mutex<Progress>,
 }
 
@@ -310,6 +315,11 @@ impl Client {
         !matches!(progress.stage, Stage::Rest | Stage::Broken)
     }
 
+    /// It has ended its stream.
+    pub(super) fn note_end(&self) {
+        self.has_ended.store(true, Relaxed);
+    }
+
     /// The door has no place for it any more: nothing is sent from now on.
     pub(super) fn give_up(&self) {
         let mut progress = lock(&self.progress);
@@ -348,9 +358,22 @@ impl Client {
         progress.stage == Stage::Answering
     }
 
-    /// Whether nobody waits for an answer any more.
+    /// No answer is found out for it, since it has gone.
+    pub(super) fn cut_off(&self) {
+        let mut progress = lock(&self.progress);
+        progress.stage = Stage::Broken;
+        // The door would not look at it for some time.
+        progress.bell_wanted = true;
+        self.ring_at_end(&progress);
+    }
+
+    /// Whether nobody waits for an answer any more: the door has given the client up, or
+    /// it has ended its stream and gets nothing for [`END_LIMIT`]. Whether it has left
+    /// altogether cannot be told before something is sent.
     pub(super) fn is_gone(&self) -> bool {
-        lock(&self.progress).stage == Stage::Broken
+        let progress = lock(&self.progress);
+        progress.stage == Stage::Broken
+            || self.has_ended.load(Relaxed) && progress.last.elapsed() >= END_LIMIT
     }
 
     /// A long answer is sent from now on by a thread, with [`Self::stream`]; or
@@ -439,6 +462,11 @@ impl Client {
         progress.last = now;
     }
 }
+
+/// How long work goes on that has nothing to send yet, for a client that has ended its
+/// stream. Most have left then; the few that end it and read on, such as `nc -N`, get
+/// all that does not take long.
+const END_LIMIT: Duration = Duration::from_millis(50);
 
 /// How long a thread waits for a socket before it looks whether the door has
 /// given the client up. The door wakes it at once; this is for the case that

@@ -1,8 +1,10 @@
-//! The names of hosts, for `rdns=true`: a bounded cache, filled by a thread of its own.
+//! The names of hosts, for `rdns=true`: a bounded cache, filled by threads of its own:
+//! one for clients of TCP and one for those of the unix socket, who need not wait
+//! behind what others have asked for.
 //!
 //! A resolver may take half a minute for an address that nobody knows. So
 //! whoever asks gets what is known, waits [`WAIT`] at most, and never on the
-//! thread that answers everybody; the thread goes on, and the next one who
+//! thread that answers everybody; the look-up goes on, and the next one who
 //! asks finds the name.
 //!
 //! A name is what the resolver says. Whoever owns an address can have it say
@@ -13,6 +15,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::transport::{Transport, kept_for_unix_socket};
 use crate::lock::lock;
 use crate::registry::{Change, Changes};
 use crate::thread::start_thread;
@@ -21,8 +24,11 @@ use crate::thread::start_thread;
 pub(super) const WAIT: Duration = Duration::from_millis(50);
 
 /// How many addresses are remembered, with or without a name, and how many may
-/// wait to be looked up.
+/// wait to be looked up for clients of TCP.
 const CAPACITY: usize = 1024;
+
+/// How many may wait for those of the unix socket.
+const KEPT: usize = kept_for_unix_socket(CAPACITY);
 
 /// How long what was found holds.
 const HOLDS: Duration = Duration::from_secs(300);
@@ -43,7 +49,7 @@ pub(super) enum Completeness {
     Partial,
 }
 
-/// The names that are known, and the thread that finds more.
+/// The names that are known, and the threads that find more.
 #[derive(Clone)]
 pub(super) struct Hosts {
     shared: Arc<Shared>,
@@ -62,11 +68,20 @@ struct Inner {
     found: HashMap<IpAddr, Found>,
     /// The addresses in the order in which they were found.
     order: VecDeque<IpAddr>,
+    /// What clients of TCP ask for.
+    of_tcp: Asked,
+    /// What those of the unix socket ask for.
+    of_unix_socket: Asked,
+    stopped: bool,
+}
+
+/// What is asked for in one way.
+#[derive(Default)]
+struct Asked {
     queue: VecDeque<IpAddr>,
     /// What is in the queue, or being looked up.
-    asked: HashSet<IpAddr>,
+    addresses: HashSet<IpAddr>,
     has_thread: bool,
-    stopped: bool,
 }
 
 struct Found {
@@ -75,7 +90,7 @@ struct Found {
 }
 
 impl Hosts {
-    /// An empty cache. Its thread starts when somebody asks.
+    /// An empty cache. Its threads start when somebody asks.
     pub(super) fn new(now: SystemTime) -> Self {
         Self::with(resolve, now)
     }
@@ -97,17 +112,21 @@ impl Hosts {
     }
 
     /// What is known of these addresses. What is not is looked up from now on.
-    pub(super) fn known(&self, addresses: &HashSet<IpAddr>) -> (Names, Completeness) {
+    pub(super) fn known(
+        &self,
+        addresses: &HashSet<IpAddr>,
+        transport: Transport,
+    ) -> (Names, Completeness) {
         let mut inner = lock(&self.shared.inner);
-        self.ask(&mut inner, addresses);
+        self.ask(&mut inner, addresses, transport);
         inner.known(addresses, Instant::now())
     }
 
     /// What is known of these addresses within [`WAIT`].
-    pub(super) fn awaited(&self, addresses: &HashSet<IpAddr>) -> Names {
+    pub(super) fn awaited(&self, addresses: &HashSet<IpAddr>, transport: Transport) -> Names {
         let until = Instant::now() + WAIT;
         let mut inner = lock(&self.shared.inner);
-        self.ask(&mut inner, addresses);
+        self.ask(&mut inner, addresses, transport);
         loop {
             let now = Instant::now();
             let (names, completeness) = inner.known(addresses, now);
@@ -120,28 +139,39 @@ impl Hosts {
         }
     }
 
-    /// Ends the thread, after what it is looking up.
+    /// Ends the threads, after what they are looking up.
     pub(super) fn stop(&self) {
         lock(&self.shared.inner).stopped = true;
         self.shared.changed.notify_all();
     }
 
-    fn ask(&self, inner: &mut MutexGuard<'_, Inner>, addresses: &HashSet<IpAddr>) {
+    fn ask(
+        &self,
+        inner: &mut MutexGuard<'_, Inner>,
+        addresses: &HashSet<IpAddr>,
+        transport: Transport,
+    ) {
         let now = Instant::now();
+        let limit = match transport {
+            Transport::Tcp => CAPACITY,
+            Transport::UnixSocket => KEPT,
+        };
         for address in addresses {
-            let is_new = !inner.is_known(address, now) && !inner.asked.contains(address);
-            if is_new && inner.asked.len() < CAPACITY {
-                inner.asked.insert(*address);
-                inner.queue.push_back(*address);
+            let is_known = inner.is_known(address, now);
+            let asked = inner.asked(transport);
+            if !is_known && asked.addresses.len() < limit && asked.addresses.insert(*address) {
+                asked.queue.push_back(*address);
             }
         }
-        if inner.queue.is_empty() || inner.stopped {
+        let stopped = inner.stopped;
+        let asked = inner.asked(transport);
+        if asked.queue.is_empty() || stopped {
             return;
         }
-        if !inner.has_thread {
+        if !asked.has_thread {
             let shared = Arc::clone(&self.shared);
-            match start_thread("hosts", move || shared.run()) {
-                Ok(_) => inner.has_thread = true,
+            match start_thread("hosts", move || shared.run(transport)) {
+                Ok(_) => asked.has_thread = true,
                 Err(cause) => log::error!("cannot start the thread that looks up hosts: {cause}"),
             }
         }
@@ -150,6 +180,13 @@ impl Hosts {
 }
 
 impl Inner {
+    fn asked(&mut self, transport: Transport) -> &mut Asked {
+        match transport {
+            Transport::Tcp => &mut self.of_tcp,
+            Transport::UnixSocket => &mut self.of_unix_socket,
+        }
+    }
+
     fn is_known(&self, address: &IpAddr, now: Instant) -> bool {
         let found = self.found.get(address);
         found.is_some_and(|found| now.saturating_duration_since(found.at) < HOLDS)
@@ -171,7 +208,9 @@ impl Inner {
     }
 
     fn add(&mut self, address: IpAddr, name: Option<Arc<str>>) {
-        self.asked.remove(&address);
+        // Both may have asked for it; who looks it up again finds it here.
+        self.of_tcp.addresses.remove(&address);
+        self.of_unix_socket.addresses.remove(&address);
         let found = Found {
             name,
             at: Instant::now(),
@@ -189,15 +228,20 @@ impl Inner {
 }
 
 impl Shared {
-    /// Looks up what is asked for, one after the other.
-    fn run(&self) {
+    /// Looks up what is asked for in one way, one after the other.
+    fn run(&self, transport: Transport) {
         let mut inner = lock(&self.inner);
         while !inner.stopped {
-            let Some(address) = inner.queue.pop_front() else {
+            let Some(address) = inner.asked(transport).queue.pop_front() else {
                 let waited = self.changed.wait(inner);
                 inner = waited.unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
+            if inner.is_known(&address, Instant::now()) {
+                // The other thread has found it meanwhile.
+                inner.asked(transport).addresses.remove(&address);
+                continue;
+            }
             drop(inner);
             let name = (self.resolve)(address).filter(|name| is_host_name(name));
             inner = lock(&self.inner);
@@ -261,12 +305,12 @@ mod tests {
         );
         let both = set(&[1, 2]);
         let names = patiently(|| {
-            let (names, completeness) = hosts.known(&both);
+            let (names, completeness) = hosts.known(&both, Transport::Tcp);
             (completeness == Completeness::Whole).then_some(names)
         });
         assert_eq!(names.len(), 1);
         assert_eq!(names[&address(1)].as_ref(), "one.example");
-        assert_eq!(hosts.awaited(&both), names);
+        assert_eq!(hosts.awaited(&both, Transport::UnixSocket), names);
         assert_eq!(ASKED.load(Relaxed), 2);
         assert_eq!(hosts.last_change().version, 2);
         hosts.stop();
@@ -283,11 +327,34 @@ mod tests {
             SystemTime::now(),
         );
         let begin = Instant::now();
-        assert!(hosts.awaited(&set(&[1])).is_empty());
+        assert!(hosts.awaited(&set(&[1]), Transport::Tcp).is_empty());
         assert!(begin.elapsed() >= WAIT);
-        assert_eq!(hosts.known(&set(&[1])).1, Completeness::Partial);
+        let is_whole = || hosts.known(&set(&[1]), Transport::Tcp).1 == Completeness::Whole;
+        assert!(!is_whole());
         RELEASED.store(1, Relaxed);
-        patiently(|| (hosts.known(&set(&[1])).1 == Completeness::Whole).then_some(()));
+        patiently(|| is_whole().then_some(()));
+        hosts.stop();
+    }
+
+    #[test]
+    fn who_asks_over_the_unix_socket_does_not_wait_behind_others() {
+        static RELEASED: AtomicUsize = AtomicUsize::new(0);
+        let hosts = Hosts::with(
+            |asked| {
+                // All but one hang.
+                patiently(|| (asked == address(0) || RELEASED.load(Relaxed) > 0).then_some(()));
+                Some("found.example".to_owned())
+            },
+            SystemTime::now(),
+        );
+        let all: HashSet<IpAddr> = (0..2 * 1024)
+            .map(|number| IpAddr::V4(Ipv4Addr::from_bits(number)))
+            .collect();
+        hosts.known(&all, Transport::Tcp);
+        assert_eq!(lock(&hosts.shared.inner).of_tcp.addresses.len(), CAPACITY);
+        let wanted = set(&[0]);
+        patiently(|| (!hosts.awaited(&wanted, Transport::UnixSocket).is_empty()).then_some(()));
+        RELEASED.store(1, Relaxed);
         hosts.stop();
     }
 

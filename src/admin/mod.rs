@@ -23,6 +23,7 @@ mod reply;
 mod route;
 mod statistics;
 mod stream;
+mod transport;
 
 use std::fmt;
 use std::io;
@@ -36,7 +37,7 @@ use tiny_http::Request;
 
 use crate::config::{self, LoadError};
 use crate::inherited::Inherited;
-use crate::jsonapi::Layout;
+use crate::jsonapi::{Layout, Stopped};
 use crate::pulse::Pulse;
 use crate::registry::Registry;
 use crate::thread::start_thread;
@@ -240,8 +241,8 @@ impl Running {
 /// somebody does not read. Their threads give way to others, whatever those do.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
-/// How many long answers may be on their way at a time. Each costs a thread
-/// and two pieces; a reader that is slow can keep one for a minute.
+/// How many long answers to clients of TCP may be on their way at a time. Each costs a
+/// thread and two pieces; a reader that is slow can keep one for a minute.
 const LONG_ANSWERS: usize = 4;
 
 /// A request and who sent it.
@@ -307,17 +308,14 @@ fn send_or_defer(
     let (waiting, place, others) = (Arc::clone(&client), reply.take_place(), threads.clone());
     let deferral = threads.deferral();
     let thread = start_thread("wait", move || {
-        stand_back();
-        let reply = find_out(work, &waiting);
-        if waiting.end_deferral(Instant::now()) {
-            send(
-                reply,
-                waiting,
-                method,
-                &others,
-                &mut HttpDates::default(),
-                place,
-            );
+        stand_back(waiting.peer.transport());
+        match find_out(work, &waiting) {
+            Err(Stopped) => waiting.cut_off(),
+            Ok(reply) if waiting.end_deferral(Instant::now()) => {
+                let dates = &mut HttpDates::default();
+                send(reply, waiting, method, &others, dates, place);
+            }
+            Ok(_) => {}
         }
         drop(deferral);
     });
@@ -331,13 +329,14 @@ fn send_or_defer(
 }
 
 /// Does what an answer needs to have done first, perhaps one thing after the other.
-fn find_out(mut work: Work, client: &Client) -> Reply {
+fn find_out(mut work: Work, client: &Client) -> Result<Reply, Stopped> {
     loop {
         let done = catch_unwind(AssertUnwindSafe(|| work(&|| client.is_gone())));
-        let mut reply = done.unwrap_or_else(|_| Reply::refuse(&Refusal::Internal, Layout::Compact));
+        let internal = |_| Ok(Reply::refuse(&Refusal::Internal, Layout::Compact));
+        let mut reply = done.unwrap_or_else(internal)?;
         match reply.take_work() {
             Some(more) => work = more,
-            None => return reply,
+            None => return Ok(reply),
         }
     }
 }
@@ -375,7 +374,9 @@ fn send(
                 client.count_answer(method, status, now);
                 client.begin_stream(endless, now);
                 stream.send(Ending::new(client, own));
-            } else if let Some(place) = place.or_else(|| threads.streams.place()) {
+            } else if let Some(place) =
+                place.or_else(|| threads.streams.place(client.peer.transport()))
+            {
                 client.count_answer(method, status, now);
                 client.begin_stream(endless, now);
                 stream.start(client, place);

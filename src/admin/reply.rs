@@ -4,13 +4,13 @@
 //! `Connection: close` and gives a 204 a length (RFC 9110, section 8.6,
 //! forbids it); and the door answers what never reaches tiny_http.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::negotiation::MediaType;
 use super::precondition::Validators;
 use super::refusal::Refusal;
 use super::stream::Place;
-use crate::jsonapi::{ErrorObject, Layout, push_decimal};
+use crate::jsonapi::{ErrorObject, Layout, Meter, Stopped, push_decimal};
 use crate::time::HttpDates;
 
 /// How long a part of a document gets before it is sent. A document of one
@@ -45,12 +45,12 @@ pub(super) enum Body {
     Deferred(Work),
 }
 
-/// Finds out, on a thread of its own, what is to be answered. It may ask whether
-/// anybody still waits for that.
-pub(super) type Work = Box<dyn FnOnce(&dyn Fn() -> bool) -> Reply + Send>;
+/// Finds out, on a thread of its own, what is to be answered. It may ask whether the
+/// client has gone, and stop.
+pub(super) type Work = Box<dyn FnOnce(&dyn Fn() -> bool) -> Result<Reply, Stopped> + Send>;
 
-/// Makes a long document, piece by piece.
-pub(super) type Pieces = Box<dyn FnMut() -> Piece + Send>;
+/// Makes a long document, piece by piece. Where one is stopped, the next call goes on.
+pub(super) type Pieces = Box<dyn FnMut(&mut Meter<'_>) -> Result<Piece, Stopped> + Send>;
 
 /// A part of a document.
 pub(super) enum Piece {
@@ -97,11 +97,12 @@ impl Reply {
         }
     }
 
-    /// 200 with a document that may be long.
+    /// 200 with a document that may be long, or take long.
     pub(super) fn pieces(mut pieces: Pieces) -> Self {
-        let body = match pieces() {
-            Piece::Last(document) => Body::Whole(document),
-            Piece::More(begin) => Body::Begun(begin, pieces),
+        let body = match pieces(&mut Meter::one_slice()) {
+            Ok(Piece::Last(document)) => Body::Whole(document),
+            Ok(Piece::More(begin)) => Body::Begun(begin, pieces),
+            Err(Stopped) => Body::Begun(Vec::new(), pieces),
         };
         Self::new((200, "OK"), body)
     }
@@ -195,7 +196,7 @@ impl Reply {
     /// document stays as it is.
     fn then(mut self, change: impl FnOnce(Self) -> Self + Send + 'static) -> Self {
         if let Some(work) = self.take_work() {
-            let work: Work = Box::new(move |is_gone| work(is_gone).then(change));
+            let work: Work = Box::new(move |is_gone| work(is_gone).map(|reply| reply.then(change)));
             let body = Body::Deferred(work);
             return Self { body, ..self };
         }
@@ -271,11 +272,12 @@ impl Reply {
         for (name, value) in self.fields {
             head.extend([name, ": ", value, "\r\n"]);
         }
-        match (keep_alive, framing) {
-            (false, _) => head.push_str("Connection: close\r\n"),
-            // An HTTP/1.0 client waits for the word (RFC 9112, section 9.3).
-            (true, Framing::Close) => head.push_str("Connection: keep-alive\r\n"),
-            (true, Framing::Chunks) => {}
+        if keep_alive {
+            // An HTTP/1.0 client waits for the word (RFC 9112, section 9.3), and the
+            // field for how long must be named by this one (RFC 9110, section 7.6.1).
+            head.extend(["Connection: keep-alive\r\n", KEEP_ALIVE]);
+        } else {
+            head.push_str("Connection: close\r\n");
         }
         head.push_str("\r\n");
         (head, self.body)
@@ -308,6 +310,13 @@ impl Reply {
     }
 }
 
+/// How long a connection may rest between requests: longer than the pauses of those who
+/// ask again and again, such as scrapers of metrics.
+pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// That, for a client that would otherwise find out by a connection that has gone.
+const KEEP_ALIVE: &str = "Keep-Alive: timeout=60\r\n";
+
 /// Room for the longest head there is, that of the status page.
 const HEAD_ESTIMATE: usize = 768;
 
@@ -328,8 +337,8 @@ mod tests {
                 )
                 .0
         };
-        let short = || Reply::pieces(Box::new(|| Piece::Last(b"{}\n".to_vec())));
-        let long = || Reply::pieces(Box::new(|| Piece::More(b"{".to_vec())));
+        let short = || Reply::pieces(Box::new(|_| Ok(Piece::Last(b"{}\n".to_vec()))));
+        let long = || Reply::pieces(Box::new(|_| Ok(Piece::More(b"{".to_vec()))));
         for framing in [Framing::Chunks, Framing::Close] {
             assert!(head(short(), framing).contains("\r\nContent-Length: 3\r\n"));
             assert!(!short().needs_close(framing));
@@ -340,6 +349,22 @@ mod tests {
         assert!(
             head(long(), Framing::Close).contains("\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n")
         );
+    }
+
+    #[test]
+    fn a_connection_that_is_kept_says_for_how_long() {
+        let said = format!("Keep-Alive: timeout={}\r\n", IDLE_LIMIT.as_secs());
+        assert_eq!(KEEP_ALIVE, said);
+        let head = |keep_alive, framing| {
+            let dates = &mut HttpDates::default();
+            let (head, _) =
+                Reply::done().into_parts(SystemTime::UNIX_EPOCH, dates, keep_alive, framing);
+            head
+        };
+        for framing in [Framing::Chunks, Framing::Close] {
+            assert!(head(true, framing).contains(&said));
+            assert!(!head(false, framing).contains("Keep-Alive"));
+        }
     }
 
     #[test]

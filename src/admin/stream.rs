@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::reply::{Framing, Piece, Pieces};
+use super::transport::{Transport, kept_for_unix_socket};
+use crate::jsonapi::{Meter, Stopped};
 use crate::lock::lock;
 use crate::thread::start_thread;
 
-/// How many threads there may be for one purpose.
+/// How many threads there may be for one purpose. Clients of the unix socket have some
+/// that those of TCP cannot take.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     count: Arc<AtomicUsize>,
-    limit: usize,
+    limit_of_tcp: usize,
 }
 
 /// The right to one of the threads.
@@ -32,17 +35,21 @@ impl Drop for Place {
 }
 
 impl Places {
-    /// So many, all free.
-    pub(super) fn new(limit: usize) -> Self {
+    /// So many for clients of TCP, and some more for those of the unix socket, all free.
+    pub(super) fn new(limit_of_tcp: usize) -> Self {
         Self {
             count: Arc::default(),
-            limit,
+            limit_of_tcp,
         }
     }
 
     /// A place for one more, where there is one.
-    pub(super) fn place(&self) -> Option<Place> {
-        let more = |count| (count < self.limit).then_some(count + 1);
+    pub(super) fn place(&self, transport: Transport) -> Option<Place> {
+        let limit = match transport {
+            Transport::Tcp => self.limit_of_tcp,
+            Transport::UnixSocket => self.limit_of_tcp + kept_for_unix_socket(self.limit_of_tcp),
+        };
+        let more = |count| (count < limit).then_some(count + 1);
         self.count.fetch_update(AcqRel, Relaxed, more).ok()?;
         Some(Place {
             count: Arc::clone(&self.count),
@@ -77,7 +84,7 @@ impl Drop for Deferral {
 }
 
 impl Threads {
-    /// None yet, with so many places for long answers.
+    /// None yet, with so many places for long answers to clients of TCP.
     pub(super) fn new(streams: usize) -> Self {
         Self {
             streams: Places::new(streams),
@@ -105,11 +112,19 @@ impl Threads {
 /// What a thread with much to do gives way to others by, as nice(1) has it.
 const NICE: i32 = 10;
 
+/// The same, where it works for the unix socket: it gives way to the relay, and not to
+/// those that work for TCP.
+const NICE_OF_UNIX_SOCKET: i32 = 5;
+
 /// Has this thread give way to others: what takes long must not delay the
 /// relay, where processors are few.
-pub(super) fn stand_back() {
+pub(super) fn stand_back(transport: Transport) {
+    let nice = match transport {
+        Transport::Tcp => NICE,
+        Transport::UnixSocket => NICE_OF_UNIX_SOCKET,
+    };
     // On Linux this is about the thread that asks. Where it cannot be, all goes on.
-    let _ = rustix::process::setpriority_process(None, NICE);
+    let _ = rustix::process::setpriority_process(None, nice);
 }
 
 /// A long answer, from its head on.
@@ -125,9 +140,10 @@ impl Stream {
     /// the client is cut off, since its answer can be neither given nor refused
     /// any more.
     pub(super) fn start(self, client: Arc<Client>, place: Place) {
+        let transport = client.peer.transport();
         let ending = Ending::new(client, place);
         let send = move || {
-            stand_back();
+            stand_back(transport);
             self.send(ending);
         };
         if let Err(cause) = start_thread("stream", send) {
@@ -135,11 +151,17 @@ impl Stream {
         }
     }
 
-    /// Sends it on this thread.
+    /// Sends it on this thread, as long as the client waits for it.
     pub(super) fn send(mut self, mut ending: Ending) {
         let mut bytes = std::mem::take(&mut self.head).into_bytes();
         let begin = std::mem::take(&mut self.begin);
         self.frame(&mut bytes, &begin);
+        let client = Arc::clone(&ending.client);
+        let goes_on = || {
+            // It must not keep its processor from others, also while there is no piece.
+            thread::yield_now();
+            !client.is_gone()
+        };
         loop {
             // An end that comes early shows that something is missing: the client is cut off.
             if ending.client.stream(&bytes).is_err() {
@@ -149,9 +171,10 @@ impl Stream {
             // However low its priority is, a thread keeps its processor for some
             // milliseconds, and the relay may wait for it.
             thread::yield_now();
-            match (self.rest)() {
-                Piece::More(piece) => self.frame(&mut bytes, &piece),
-                Piece::Last(piece) => {
+            match (self.rest)(&mut Meter::slices(&goes_on)) {
+                Err(Stopped) => return,
+                Ok(Piece::More(piece)) => self.frame(&mut bytes, &piece),
+                Ok(Piece::Last(piece)) => {
                     self.frame(&mut bytes, &piece);
                     if self.framing == Framing::Chunks {
                         bytes.extend_from_slice(b"0\r\n\r\n");
@@ -214,9 +237,20 @@ mod tests {
     #[test]
     fn there_is_a_place_for_each_of_four_and_again_when_one_leaves() {
         let places = Places::new(4);
-        let mut taken: Vec<Place> = (0..4).map(|_| places.place().unwrap()).collect();
-        assert!(places.place().is_none());
+        let place = || places.place(Transport::Tcp);
+        let mut taken: Vec<Place> = (0..4).map(|_| place().unwrap()).collect();
+        assert!(place().is_none());
         taken.pop();
-        assert!(places.place().is_some());
+        assert!(place().is_some());
+    }
+
+    #[test]
+    fn clients_of_the_unix_socket_have_places_that_others_cannot_take() {
+        let places = Places::new(4);
+        let all_of =
+            |transport| -> Vec<Place> { std::iter::from_fn(|| places.place(transport)).collect() };
+        let tcp = all_of(Transport::Tcp);
+        let unix = all_of(Transport::UnixSocket);
+        assert_eq!((tcp.len(), unix.len()), (4, 2));
     }
 }

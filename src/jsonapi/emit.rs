@@ -2,6 +2,7 @@
 //! for the parameters to look into.
 
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use super::key::Key;
 
@@ -37,6 +38,11 @@ pub trait Emit {
     fn thousandths(&mut self, value: u64);
     /// A boolean.
     fn boolean(&mut self, value: bool);
+    /// A time, in the form that documents have for it: filters and sort keys go by
+    /// the time itself.
+    fn date(&mut self, _time: SystemTime, form: &str) {
+        self.plain(&[form]);
+    }
 
     /// A member whose value depends on a text alone, as long as the document is
     /// the same. In a row after a row that had the same member of the same text it
@@ -70,6 +76,12 @@ pub trait Emit {
     fn member_address(&mut self, key: &Key, address: IpAddr) {
         self.key(key);
         self.address(address);
+    }
+
+    /// A member whose value is a time.
+    fn member_date(&mut self, key: &Key, time: SystemTime, form: &str) {
+        self.key(key);
+        self.date(time, form);
     }
 
     /// A member whose value is a whole number.

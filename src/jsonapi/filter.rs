@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 
+use super::meter::{Meter, Stopped};
 use super::path::Path;
 use super::value::Value;
 
@@ -24,7 +25,8 @@ pub struct Filter {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Expression {
-    Compare(Comparison, Value),
+    /// With a value, and what that costs.
+    Compare(Comparison, Value, u64),
     And(Vec<Expression>),
     Or(Vec<Expression>),
     Not(Box<Expression>),
@@ -47,8 +49,9 @@ impl Filter {
             return Err(format!("{text:?} is not POINTER=VALUE, such as /id=\"1\""));
         };
         let path = Path::pointer(pointer)?;
-        let expression = match Value::parse(condition).filter(|_| condition.len() <= MAX_LENGTH) {
-            Some(value) => Expression::Compare(Comparison::Equal, value),
+        let short = Some(condition).filter(|condition| condition.len() <= MAX_LENGTH);
+        let expression = match short.and_then(Value::parse) {
+            Some(value) => Expression::compare(Comparison::Equal, value),
             None => Expression::parse(condition)
                 .map_err(|error| format!("{error}, or a JSON value such as \"CLI\" or 1"))?,
         };
@@ -63,17 +66,36 @@ impl Filter {
         })
     }
 
+    /// What it costs to compare one value with all that it is compared with.
+    pub(super) fn cost(&self) -> u64 {
+        self.expression.cost()
+    }
+
     /// Whether a row is kept.
-    #[must_use]
-    pub fn keeps(&self, row: &Value) -> bool {
-        self.path
-            .find(row)
-            .into_iter()
-            .any(|value| self.expression.holds(value))
+    pub fn keeps(&self, row: &Value, meter: &mut Meter<'_>) -> Result<bool, Stopped> {
+        for value in self.path.find(row, meter)? {
+            if self.expression.holds(value, meter)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
 impl Expression {
+    fn compare(comparison: Comparison, value: Value) -> Self {
+        let cost = value.weight();
+        Self::Compare(comparison, value, cost)
+    }
+
+    fn cost(&self) -> u64 {
+        match self {
+            Self::Compare(_, _, cost) => *cost,
+            Self::And(parts) | Self::Or(parts) => parts.iter().map(Self::cost).sum(),
+            Self::Not(part) => part.cost(),
+        }
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         if text.len() > MAX_LENGTH {
             return Err(format!("an expression has at most {MAX_LENGTH} bytes"));
@@ -122,7 +144,7 @@ impl Expression {
         let value = Value::parse(&inside[..end])
             .ok_or("there is something that is not JSON (strings have double quotes)")?;
         *rest = &inside[end + 1..];
-        Ok(Self::Compare(comparison, value))
+        Ok(Self::compare(comparison, value))
     }
 
     /// Takes expressions with commas between them, and the bracket that ends them.
@@ -139,13 +161,31 @@ impl Expression {
         }
     }
 
-    fn holds(&self, value: &Value) -> bool {
+    fn holds(&self, value: &Value, meter: &mut Meter<'_>) -> Result<bool, Stopped> {
         match self {
-            Self::Compare(comparison, literal) => comparison.holds(value, literal),
-            Self::And(parts) => parts.iter().all(|part| part.holds(value)),
-            Self::Or(parts) => parts.iter().any(|part| part.holds(value)),
-            Self::Not(part) => !part.holds(value),
+            Self::Compare(comparison, literal, cost) => {
+                meter.spend(*cost)?;
+                Ok(comparison.holds(value, literal))
+            }
+            Self::And(parts) => Self::has(parts, false, value, meter).map(|has| !has),
+            Self::Or(parts) => Self::has(parts, true, value, meter),
+            Self::Not(part) => part.holds(value, meter).map(|holds| !holds),
         }
+    }
+
+    /// Whether there is a part that holds, or one that does not.
+    fn has(
+        parts: &[Self],
+        wanted: bool,
+        value: &Value,
+        meter: &mut Meter<'_>,
+    ) -> Result<bool, Stopped> {
+        for part in parts {
+            if part.holds(value, meter)? == wanted {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -187,7 +227,8 @@ mod tests {
     fn holds(expression: &str, value: &str) -> bool {
         Expression::parse(expression)
             .unwrap()
-            .holds(&Value::parse(value).unwrap())
+            .holds(&Value::parse(value).unwrap(), &mut Meter::one_slice())
+            .unwrap()
     }
 
     #[test]
@@ -278,17 +319,38 @@ mod tests {
     #[test]
     fn some_value_at_the_path_must_satisfy_it_and_none_never_does() {
         let row = Value::parse(r#"{"list":[1,2,3],"a":{"b":"x"}}"#).unwrap();
-        let keeps =
-            |path: &str, expression: &str| Filter::json_path(path, expression).unwrap().keeps(&row);
-        assert!(keeps("list[*]", "eq(3)"));
-        assert!(keeps("list[*]", "ne(3)"));
-        assert!(!keeps("list[*]", "gt(3)"));
-        assert!(!keeps("missing", "ne(1)"));
-        assert!(!keeps("missing", "not(eq(1))"));
-        let pointer = |text: &str| Filter::pointer(text).unwrap().keeps(&row);
+        let keeps = |filter: &Filter| filter.keeps(&row, &mut Meter::one_slice()).unwrap();
+        let at =
+            |path: &str, expression: &str| keeps(&Filter::json_path(path, expression).unwrap());
+        assert!(at("list[*]", "eq(3)"));
+        assert!(at("list[*]", "ne(3)"));
+        assert!(!at("list[*]", "gt(3)"));
+        assert!(!at("missing", "ne(1)"));
+        assert!(!at("missing", "not(eq(1))"));
+        let pointer = |text: &str| keeps(&Filter::pointer(text).unwrap());
         assert!(pointer("/a/b=\"x\""));
         assert!(pointer("/a/b=ge(\"x\")"));
         assert!(pointer("/list=[1,2,3]"));
         assert!(!pointer("/a/b=\"y\""));
+    }
+
+    #[test]
+    fn what_a_filter_costs_grows_with_its_values_and_comparisons() {
+        let row = Value::parse(r#"{"list":[1,2,3,4,5,6,7,8]}"#).unwrap();
+        let fits = |path: &str, comparisons: usize| {
+            let expression = format!("or({})", vec!["eq(0)"; comparisons].join(","));
+            let filter = Filter::json_path(path, &expression).unwrap();
+            let mut meter = Meter::one_slice();
+            (0..10_000).all(|_| filter.keeps(&row, &mut meter).is_ok())
+        };
+        assert!(fits("list[0]", 1));
+        assert!(fits("list[0,0,0,0,0,0,0,0]", 1));
+        assert!(!fits("list[0]", 100));
+        assert!(!fits("list[*]", 10));
+        // It is stopped in the middle of a row, too.
+        let filter = Filter::json_path("list[*]", "or(eq(0),eq(9))").unwrap();
+        let mut meter = Meter::one_slice();
+        while meter.spend(1).is_ok() {}
+        assert_eq!(filter.keeps(&row, &mut meter), Err(Stopped));
     }
 }

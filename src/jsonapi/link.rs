@@ -58,14 +58,16 @@ pub fn encode_percent(segment: &str) -> Cow<'_, str> {
     if segment.bytes().all(plain) {
         return segment.into();
     }
-    let encode = |byte: u8| {
+    let digit = |nibble: u8| char::from(b"0123456789ABCDEF"[usize::from(nibble)]);
+    let mut encoded = String::with_capacity(2 * segment.len());
+    for byte in segment.bytes() {
         if plain(byte) {
-            char::from(byte).to_string()
+            encoded.push(byte.into());
         } else {
-            format!("%{byte:02X}")
+            encoded.extend(['%', digit(byte >> 4), digit(byte & 15)]);
         }
-    };
-    segment.bytes().map(encode).collect::<String>().into()
+    }
+    encoded.into()
 }
 
 /// Decodes percent-encoded text; `None` where a `%` is not followed by two

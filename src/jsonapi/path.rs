@@ -1,5 +1,6 @@
 //! Ways into a value: JSON pointers, and a small part of JSONPath.
 
+use super::meter::{Meter, Stopped};
 use super::tree::Beginning;
 use super::value::Value;
 
@@ -18,7 +19,7 @@ enum Step {
     Key(String),
     /// A member by name.
     Name(String),
-    /// Elements by number.
+    /// Elements by number, each once.
     Elements(Vec<usize>),
     /// All members, or all elements.
     All,
@@ -105,17 +106,22 @@ impl Path {
         [name(0), name(1)]
     }
 
-    /// Every value that it leads to.
-    #[must_use]
-    pub fn find<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
+    /// Every value that it leads to, each once.
+    pub fn find<'a>(
+        &self,
+        value: &'a Value,
+        meter: &mut Meter<'_>,
+    ) -> Result<Vec<&'a Value>, Stopped> {
         let mut found = vec![value];
         for step in &self.steps {
-            found = found
-                .into_iter()
-                .flat_map(|value| step.take(value))
-                .collect();
+            let mut next = Vec::new();
+            for value in found {
+                meter.spend(step.cost(value))?;
+                next.extend(step.take(value));
+            }
+            found = next;
         }
-        found
+        Ok(found)
     }
 
     /// A value with nothing in it but what these paths lead to, in the value's
@@ -136,6 +142,17 @@ fn check_length(text: &str) -> Result<(), String> {
 }
 
 impl Step {
+    /// What it costs to go on from a value.
+    fn cost(&self, value: &Value) -> u64 {
+        let looked_at = match (self, value) {
+            (Self::Elements(indexes), _) => indexes.len(),
+            (Self::Key(_) | Self::Name(_) | Self::All, Value::Object(members)) => members.len(),
+            (Self::All, Value::Array(values)) => values.len(),
+            _ => 0,
+        };
+        1 + looked_at as u64
+    }
+
     fn take<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
         match (self, value) {
             (Self::Key(name) | Self::Name(name), Value::Object(_)) => {
@@ -219,10 +236,15 @@ fn bracketed(text: &str) -> Option<(Step, &str)> {
     if inner.trim() == "*" {
         return Some((Step::All, rest));
     }
-    let indexes = inner
-        .split(',')
-        .map(|digits| index(digits.trim()).filter(|_| !digits.trim().is_empty()));
-    Some((Step::Elements(indexes.collect::<Option<_>>()?), rest))
+    let mut indexes = Vec::new();
+    for digits in inner.split(',').map(str::trim) {
+        let index = index(digits).filter(|_| !digits.is_empty())?;
+        // There are as many as fit into a path.
+        if !indexes.contains(&index) {
+            indexes.push(index);
+        }
+    }
+    Some((Step::Elements(indexes), rest))
 }
 
 #[cfg(test)]
@@ -235,7 +257,8 @@ mod tests {
         let value = Value::parse(TEXT).unwrap();
         path.map(|path| {
             let found: Vec<String> = path
-                .find(&value)
+                .find(&value, &mut Meter::one_slice())
+                .unwrap()
                 .into_iter()
                 .map(|value| format!("{value:?};"))
                 .collect();
@@ -287,6 +310,7 @@ mod tests {
             ("a.b[0]", "Whole(10);"),
             ("a.b[0,1]", "Whole(10);Whole(20);"),
             ("a.b[ 1 , 0 ]", "Whole(20);Whole(10);"),
+            ("a.b[1,0,1,1,0]", "Whole(20);Whole(10);"),
             ("a.b[*].c", "String(\"x\");"),
             ("a['d e']", "Whole(1);"),
             ("a['x/y~z']", "Whole(2);"),

@@ -3,10 +3,12 @@
 //! A parameter that is not known, or whose value does not parse, is a fault: a
 //! typing mistake never passes for an answer.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::filter::Filter;
 use super::link::{decode_percent, encode_percent};
+use super::meter::{ROW, VALUE};
 use super::path::Path;
 use super::writer::Layout;
 use crate::boolean;
@@ -14,6 +16,9 @@ use crate::duration;
 
 /// How many filters and sort keys a request may have; nobody types more.
 const MAX_TERMS: usize = 16;
+
+/// How many different fields a request may name; no resource has a third of that.
+const MAX_FIELDS: usize = 100;
 
 /// The resource types there are, for `fields[TYPE]`.
 const TYPES: [&str; 4] = ["sessions", "services", "servers", "listeners"];
@@ -332,6 +337,19 @@ impl Query {
         !self.filters.is_empty() || !self.sort.is_empty()
     }
 
+    /// What it costs about to look into a row, in units of work; nothing where that is
+    /// not done.
+    #[must_use]
+    pub fn cost_of_row(&self) -> u64 {
+        if !self.looks_into_rows() {
+            return 0;
+        }
+        // A tree of what is looked at has few values, and ends in a key or a comparison.
+        let terms = (self.filters.len() + self.sort.len()) as u64;
+        let filters: u64 = self.filters.iter().map(Filter::cost).sum();
+        2 * ROW + 4 * VALUE * terms + filters
+    }
+
     /// The parameters of another page of the same rows.
     #[must_use]
     pub fn with_page(&self, size: usize, number: usize) -> String {
@@ -410,13 +428,25 @@ fn lifetime(value: Option<&str>) -> Result<Lifetime, ParameterFault> {
     lifetime.ok_or_else(|| fault("state", "state must be open, closed or any"))
 }
 
-/// Names or pointers with commas between them; none at all is a list, too.
+/// Names or pointers with commas between them, each once; none at all is a list, too.
 fn fields(text: &str) -> Result<Vec<Path>, String> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .map(Path::names)
-        .collect()
+    let names = text.split(',').map(str::trim);
+    // A request has room for thousands.
+    let mut known = HashSet::new();
+    let mut fields = Vec::new();
+    for name in names.filter(|name| !name.is_empty()) {
+        if !known.insert(name) {
+            continue;
+        }
+        let field = Path::names(name)?;
+        if fields.len() == MAX_FIELDS {
+            return Err(format!(
+                "at most {MAX_FIELDS} different fields can be named"
+            ));
+        }
+        fields.push(field);
+    }
+    Ok(fields)
 }
 
 fn sort_keys(text: &str) -> Result<Vec<SortKey>, String> {
@@ -556,6 +586,20 @@ mod tests {
         assert_eq!(
             parse(&many).unwrap_err().detail,
             "there are at most 16 filters"
+        );
+        let names = |count: usize| {
+            let names: Vec<String> = (0..count).map(|number| format!("a{number}")).collect();
+            parse(&format!(
+                "fields[sessions]={},{}",
+                names.join(","),
+                names.join(",")
+            ))
+        };
+        let fields = names(MAX_FIELDS).unwrap();
+        assert_eq!(fields.fields_of("sessions").unwrap().len(), MAX_FIELDS);
+        assert_eq!(
+            names(MAX_FIELDS + 1).unwrap_err().detail,
+            "at most 100 different fields can be named"
         );
         assert_eq!(
             parse(&format!("sort={}", vec!["id"; MAX_TERMS + 1].join(",")))

@@ -3,7 +3,6 @@
 //! The plain path writes row by row and never builds a tree. Only a parameter
 //! that looks into rows (`filter`, `sort`, `fields`) makes trees, one at a time.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,8 +11,9 @@ use std::time::Instant;
 use super::emit::Emit;
 use super::key::{Key, key};
 use super::link::Links;
+use super::meter::{Meter, ROW, Stopped};
 use super::path::Path;
-use super::query::{Page, Query, SortKey};
+use super::query::{Page, Query};
 use super::tree::{Beginning, Tree};
 use super::value::Value;
 use super::writer::Writer;
@@ -98,6 +98,9 @@ pub fn write_object<E: Emit + ?Sized>(
 }
 
 /// The document of one resource.
+///
+/// It needs no meter: of one row, with as many fields as a request may name, there
+/// is never as much as a slice.
 #[must_use]
 pub fn document<R: Resource>(resource: &R, id: &str, query: &Query, view: &View) -> Vec<u8> {
     let mut writer = Writer::new(query.layout);
@@ -112,77 +115,6 @@ pub fn document<R: Resource>(resource: &R, id: &str, query: &Query, view: &View)
     write_row(&mut writer, resource, query, view);
     writer.end_object();
     writer.finish()
-}
-
-/// The rows that a query keeps, in its order, and how many there are on all pages.
-pub struct Selection<R> {
-    /// The rows of the page.
-    pub rows: Vec<R>,
-    /// The rows of all pages.
-    pub total: usize,
-}
-
-/// Filters, sorts and pages.
-#[must_use]
-pub fn select<R: Resource>(mut rows: Vec<R>, query: &Query, view: &View) -> Selection<R> {
-    if query.looks_into_rows() {
-        rows = filter_and_sort(rows, query, view);
-    }
-    let total = rows.len();
-    if let Some(Page { size, number }) = query.page {
-        let begin = size.saturating_mul(number).min(total);
-        let end = begin.saturating_add(size).min(total);
-        rows.truncate(end);
-        rows.drain(..begin);
-    }
-    Selection { rows, total }
-}
-
-fn filter_and_sort<R: Resource>(rows: Vec<R>, query: &Query, view: &View) -> Vec<R> {
-    let filtered = query.filters.iter().map(|filter| filter.path.beginning());
-    let sorted = query.sort.iter().map(|key| key.path.beginning());
-    let wanted: Vec<Beginning> = filtered.chain(sorted).collect();
-    let mut kept = Vec::new();
-    let mut keys = Vec::new();
-    for row in rows {
-        let tree = Tree::with(&wanted, |tree| row.emit(tree, view));
-        if query.filters.iter().all(|filter| filter.keeps(&tree)) {
-            keys.push((keys_of(&tree, &query.sort), kept.len()));
-            kept.push(Some(row));
-        }
-    }
-    sort(&mut keys, &query.sort);
-    let sorted = keys.iter().filter_map(|(_, place)| kept[*place].take());
-    sorted.collect()
-}
-
-/// What a row is sorted by.
-type Keys = Vec<Option<Value>>;
-
-fn keys_of(tree: &Value, sort: &[SortKey]) -> Keys {
-    let key = |key: &SortKey| key.path.find(tree).first().map(|value| (*value).clone());
-    sort.iter().map(key).collect()
-}
-
-/// Sorts the places of rows. Rows that are equal stay in their order.
-fn sort(keys: &mut [(Keys, usize)], sort: &[SortKey]) {
-    keys.sort_by(|(one, _), (other, _)| order(sort, one, other));
-}
-
-fn order(sort: &[SortKey], one: &[Option<Value>], other: &[Option<Value>]) -> Ordering {
-    let orders = sort
-        .iter()
-        .zip(one.iter().zip(other))
-        .map(|(key, pair)| match pair {
-            (Some(one), Some(other)) if key.descending => other.total_order(one),
-            (Some(one), Some(other)) => one.total_order(other),
-            // Rows without the attribute come last, whichever way.
-            (one, other) => one.is_none().cmp(&other.is_none()),
-        });
-    orders
-        .into_iter()
-        .find(|order| order.is_ne())
-        .unwrap_or(Ordering::Equal)
 }
 
 /// Writes what stands before the rows of a collection.
@@ -238,10 +170,27 @@ const WHOLE: [&str; 3] = ["id", "type", "links"];
 /// Those from whose members it chooses.
 const CHOSEN: [&str; 2] = ["attributes", "relationships"];
 
-/// Writes one resource object, or what is wanted of it.
-pub fn write_row<R: Resource>(writer: &mut Writer, row: &R, query: &Query, view: &View) {
+/// Writes one resource object of a collection, or what is wanted of it. Where it is
+/// stopped, the row is written nevertheless.
+pub fn write_metered_row<R: Resource>(
+    writer: &mut Writer,
+    row: &R,
+    query: &Query,
+    view: &View,
+    meter: &mut Meter<'_>,
+) -> Result<(), Stopped> {
+    let before = writer.len();
+    let cost = write_row(writer, row, query, view);
+    meter.spend(ROW + cost)?;
+    meter.spend_bytes(writer.len() - before)
+}
+
+/// Writes one resource object, or what is wanted of it, and returns what it costs
+/// to look into it for that.
+fn write_row<R: Resource>(writer: &mut Writer, row: &R, query: &Query, view: &View) -> u64 {
     let Some(fields) = query.fields_of(row.collection().of) else {
-        return row.emit(writer, view);
+        row.emit(writer, view);
+        return 0;
     };
     let fields: Vec<&Path> = fields.iter().collect();
     let mut wanted: Vec<Beginning> = WHOLE.map(|name| [Some(name), None]).to_vec();
@@ -249,8 +198,9 @@ pub fn write_row<R: Resource>(writer: &mut Writer, row: &R, query: &Query, view:
         let [name, _] = path.beginning();
         wanted.extend(CHOSEN.map(|member| [Some(member), name]));
     }
-    let Value::Object(members) = Tree::with(&wanted, |tree| row.emit(tree, view)) else {
-        return;
+    let (tree, cost) = Tree::with(&wanted, |tree| row.emit(tree, view));
+    let Value::Object(members) = tree else {
+        return cost;
     };
     let members = members.into_iter().filter_map(|(name, value)| {
         if CHOSEN.contains(&&name[..]) {
@@ -260,4 +210,6 @@ pub fn write_row<R: Resource>(writer: &mut Writer, row: &R, query: &Query, view:
         }
     });
     Value::Object(members.collect()).emit(writer);
+    // What was made is written, member by member.
+    2 * cost
 }

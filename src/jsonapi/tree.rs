@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use super::emit::Emit;
 use super::key::Key;
+use super::meter::VALUE;
 use super::value::Value;
 
 /// The first two names on the way to what is wanted of a row. Any name will do
@@ -23,6 +25,8 @@ pub struct Tree<'a> {
     wanted: Option<&'a [Beginning<'a>]>,
     /// Inside how many objects and arrays of a member that is not wanted.
     unwanted: Option<usize>,
+    /// What it has cost so far, in units of work.
+    cost: u64,
 }
 
 impl<'a> Tree<'a> {
@@ -33,11 +37,12 @@ impl<'a> Tree<'a> {
     /// Where it writes no value, or not a whole one.
     #[must_use]
     pub fn of(write: impl FnOnce(&mut Self)) -> Value {
-        Self::default().filled_by(write)
+        Self::default().filled_by(write).0
     }
 
-    /// The same of a row, with nothing but these members, and members of members.
-    pub(super) fn with(wanted: &'a [Beginning<'a>], write: impl FnOnce(&mut Self)) -> Value {
+    /// The same of a row, with nothing but these members, and members of members;
+    /// and what that has cost.
+    pub(super) fn with(wanted: &'a [Beginning<'a>], write: impl FnOnce(&mut Self)) -> (Value, u64) {
         let tree = Self {
             wanted: Some(wanted),
             ..Self::default()
@@ -45,9 +50,10 @@ impl<'a> Tree<'a> {
         tree.filled_by(write)
     }
 
-    fn filled_by(mut self, write: impl FnOnce(&mut Self)) -> Value {
+    fn filled_by(mut self, write: impl FnOnce(&mut Self)) -> (Value, u64) {
         write(&mut self);
-        self.done.expect("a whole value is written")
+        let done = self.done.expect("a whole value is written");
+        (done, self.cost)
     }
 
     /// Whether what comes next belongs to a member of this name that is wanted.
@@ -66,6 +72,7 @@ impl<'a> Tree<'a> {
         if self.unwanted.is_some() {
             return;
         }
+        self.cost += self.wanted.map_or(0, |wanted| wanted.len() as u64);
         if self.wants(&name) {
             self.key = Some(name);
         } else {
@@ -75,8 +82,10 @@ impl<'a> Tree<'a> {
 
     /// Adds what is no object and no array.
     fn add(&mut self, value: impl FnOnce() -> Value) {
+        self.cost += 1;
         match self.unwanted {
             None => {
+                self.cost += VALUE;
                 let key = self.key.take();
                 self.add_to(key, value());
             }
@@ -96,10 +105,12 @@ impl<'a> Tree<'a> {
     }
 
     fn begin(&mut self, value: Value) {
+        self.cost += 1;
         if let Some(depth) = &mut self.unwanted {
             *depth += 1;
             return;
         }
+        self.cost += VALUE;
         let key = self.key.take();
         self.open.push((key, value));
     }
@@ -185,6 +196,10 @@ impl Emit for Tree<'_> {
     fn boolean(&mut self, value: bool) {
         self.add(|| Value::Boolean(value));
     }
+
+    fn date(&mut self, time: SystemTime, form: &str) {
+        self.add(|| Value::Date(time, form.to_owned()));
+    }
 }
 
 #[cfg(test)]
@@ -239,7 +254,7 @@ mod tests {
     fn nothing_but_what_is_wanted_is_in_a_tree() {
         let with = |wanted: &[Beginning]| {
             let mut writer = Writer::new(Layout::Compact);
-            Tree::with(wanted, row).emit(&mut writer);
+            Tree::with(wanted, row).0.emit(&mut writer);
             writer.finish_text()
         };
         let mut whole = Writer::new(Layout::Compact);

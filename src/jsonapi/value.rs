@@ -5,10 +5,17 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::time::SystemTime;
 
 use miniserde::json;
 
+use super::date::{self, whole_second};
 use super::emit::Emit;
+use super::meter;
+
+/// How deep arrays and objects may stand in each other where a value is read: what
+/// follows goes down into it, and documents are far less deep.
+const MAX_DEPTH: usize = 32;
 
 /// A JSON value. Members of objects keep their order.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +30,8 @@ pub enum Value {
     Fraction(f64),
     /// A string.
     String(String),
+    /// A time, and the form that documents have for it, which shows whole seconds.
+    Date(SystemTime, String),
     /// An array.
     Array(Vec<Value>),
     /// An object.
@@ -30,9 +39,12 @@ pub enum Value {
 }
 
 impl Value {
-    /// Reads JSON text (RFC 8259).
+    /// Reads JSON text (RFC 8259), unless it is deeper than any document.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        if depth(text) > MAX_DEPTH {
+            return None;
+        }
         json::from_str::<json::Value>(text).ok().map(Self::from)
     }
 
@@ -69,46 +81,69 @@ impl Value {
             }
             (Self::Null, Self::Null) => true,
             (Self::Boolean(one), Self::Boolean(other)) => one == other,
+            (Self::Date(_, form), Self::String(text))
+            | (Self::String(text), Self::Date(_, form)) => form == text,
             _ => self.order(other) == Some(Ordering::Equal),
         }
     }
 
     /// Which is greater: of two numbers, of two strings, or of a number and a
-    /// string of digits, by value. Other values have no order.
+    /// string of digits, by value; of two times, or a time and a string that is a date in
+    /// one of the usual forms. Other values have no order.
     #[must_use]
     pub fn order(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::String(one), Self::String(other)) => Some(one.cmp(other)),
+            (Self::Date(one, _), Self::Date(other, _)) => Some(one.cmp(other)),
+            (Self::Date(time, _), Self::String(text)) => {
+                Some(whole_second(*time).cmp(&date::parse(text)?))
+            }
+            (Self::String(text), Self::Date(time, _)) => {
+                Some(date::parse(text)?.cmp(&whole_second(*time)))
+            }
             (Self::String(digits), number) => order_numbers(&whole(digits)?, number),
             (number, Self::String(digits)) => order_numbers(number, &whole(digits)?),
             (one, other) => order_numbers(one, other),
         }
     }
 
-    /// An order in which all values stand somewhere: numbers before strings
-    /// before the rest, and strings of digits by value.
+    /// Where it stands among all values: numbers before times before strings before
+    /// the rest, and strings of digits by value.
     #[must_use]
-    pub fn total_order(&self, other: &Self) -> Ordering {
-        let rank = |value: &Self| match value {
-            Self::Null => 0,
-            Self::Boolean(_) => 1,
-            Self::Whole(_) | Self::Fraction(_) => 2,
-            Self::String(_) => 3,
-            Self::Array(_) => 4,
-            Self::Object(_) => 5,
-        };
-        let by_value = match (self, other) {
-            (Self::String(one), Self::String(other)) => match (whole(one), whole(other)) {
-                (Some(one), Some(other)) => order_numbers(&one, &other),
-                (Some(_), None) => Some(Ordering::Less),
-                (None, Some(_)) => Some(Ordering::Greater),
-                (None, None) => Some(one.cmp(other)),
+    pub(super) fn rank(&self) -> Rank {
+        match self {
+            Self::Null => Rank::Null,
+            Self::Boolean(value) => Rank::Boolean(*value),
+            Self::Whole(value) => Rank::Number(Number(*value, 0.0)),
+            Self::Fraction(value) => Rank::Number(Number::of_fraction(*value)),
+            Self::Date(time, _) => Rank::Date(*time),
+            Self::String(text) => match whole(text) {
+                Some(Self::Whole(value)) => Rank::Digits(value),
+                _ => Rank::Text(text.clone()),
             },
-            (Self::Boolean(one), Self::Boolean(other)) => Some(one.cmp(other)),
-            (one, other) if rank(one) == rank(other) => one.order(other),
-            _ => None,
+            Self::Array(_) => Rank::Array,
+            Self::Object(_) => Rank::Object,
+        }
+    }
+
+    /// What it costs to compare something with it, in units of work.
+    pub(super) fn weight(&self) -> u64 {
+        let sum = |values: &mut dyn Iterator<Item = &Self>| {
+            values.fold(meter::COMPARISON, |sum, value| sum + value.weight())
         };
-        by_value.unwrap_or_else(|| rank(self).cmp(&rank(other)))
+        match self {
+            Self::Null | Self::Boolean(_) | Self::Whole(_) | Self::Fraction(_) => meter::COMPARISON,
+            // It may be read as a date.
+            Self::String(text) | Self::Date(_, text) => {
+                2 * meter::COMPARISON + (text.len() / meter::BYTES) as u64
+            }
+            Self::Array(values) => sum(&mut values.iter()),
+            // Each member is looked for among all of the other's.
+            Self::Object(members) => {
+                let each = (members.len() * members.len() / 2) as u64;
+                each + sum(&mut members.iter().map(|(_, value)| value))
+            }
+        }
     }
 
     /// Writes it.
@@ -119,6 +154,7 @@ impl Value {
             Self::Whole(value) => out.number(u64::try_from(*value).unwrap_or_default()),
             Self::Fraction(value) => out.thousandths(thousandths(*value)),
             Self::String(value) => out.string(value),
+            Self::Date(time, form) => out.date(*time, form),
             Self::Array(values) => {
                 out.begin_array();
                 for value in values {
@@ -144,6 +180,76 @@ impl Value {
             _ => 0,
         }
     }
+}
+
+/// What values are sorted by, made once for each of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    Null,
+    Boolean(bool),
+    Number(Number),
+    Date(SystemTime),
+    /// A string of digits.
+    Digits(i128),
+    Text(String),
+    Array,
+    Object,
+}
+
+/// A number in its whole part and what is behind the point.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Number(i128, f64);
+
+impl Number {
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "what is too large for a whole number is the largest one"
+    )]
+    fn of_fraction(value: f64) -> Self {
+        let whole = value.floor();
+        Self(whole as i128, value - whole)
+    }
+}
+
+impl Ord for Number {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.cmp(&other.0).then(self.1.total_cmp(&other.1))
+    }
+}
+
+impl PartialOrd for Number {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Number {}
+
+/// How deep arrays and objects stand in each other in a JSON text, brackets in
+/// strings left out.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// The only fractions that documents have are tenths and thousandths.
@@ -240,6 +346,49 @@ mod tests {
     }
 
     #[test]
+    fn a_time_compares_with_dates_by_time_and_is_equal_to_its_form_alone() {
+        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_495_015_595_900);
+        let form = "Wed May 17 10:06:35 2017";
+        let shown = Value::Date(time, form.to_owned());
+        let text = |text: &str| Value::String(text.to_owned());
+        for (other, order) in [
+            (form, Ordering::Equal),
+            // As text, both would be the other way round.
+            ("Thu May 18 10:06:35 2017", Ordering::Less),
+            ("Wed May  3 10:06:35 2017", Ordering::Greater),
+            ("2017-05-17T10:06:35.001Z", Ordering::Less),
+            ("2017-05-17T12:06:35+02:00", Ordering::Equal),
+            ("Wed, 17 May 2017 10:06:34 GMT", Ordering::Greater),
+        ] {
+            assert_eq!(shown.order(&text(other)), Some(order), "{other}");
+            assert_eq!(text(other).order(&shown), Some(order.reverse()), "{other}");
+            assert_eq!(shown.is_equal(&text(other)), other == form, "{other}");
+        }
+        for other in [
+            text("Wed"),
+            text("1495015595"),
+            Value::Whole(1_495_015_595),
+            Value::Null,
+        ] {
+            assert_eq!(shown.order(&other), None, "{other:?}");
+            assert!(!shown.is_equal(&other), "{other:?}");
+        }
+        // Rows are sorted by what is not shown of a time, too.
+        let later = time + std::time::Duration::from_millis(1);
+        assert!(shown.rank() < Value::Date(later, form.to_owned()).rank());
+    }
+
+    #[test]
+    fn a_value_deeper_than_any_document_is_not_read() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(Value::parse(&nested(MAX_DEPTH)).is_some());
+        assert!(Value::parse(&nested(MAX_DEPTH + 1)).is_none());
+        assert!(Value::parse(&nested(100_000)).is_none());
+        let in_string = format!("\"\\\"{}\"", "[".repeat(MAX_DEPTH + 1));
+        assert!(Value::parse(&in_string).is_some());
+    }
+
+    #[test]
     fn objects_are_equal_whatever_the_order_of_their_members() {
         assert!(value("{\"a\":1,\"b\":[2]}").is_equal(&value("{\"b\":[2],\"a\":1}")));
         assert!(!value("{\"a\":1}").is_equal(&value("{\"a\":1,\"b\":2}")));
@@ -248,12 +397,13 @@ mod tests {
     #[test]
     fn every_value_has_its_place_in_the_total_order() {
         let ordered = [
-            "null", "false", "true", "-1", "0.5", "1", "\"2\"", "\"10\"", "\"a\"", "[]", "{}",
+            "null", "false", "true", "-1.5", "-1", "-0.5", "0.5", "1", "1.5", "\"2\"", "\"10\"",
+            "\"a\"", "[]", "{}",
         ];
         for (place, one) in ordered.iter().enumerate() {
             for (other_place, other) in ordered.iter().enumerate() {
                 assert_eq!(
-                    value(one).total_order(&value(other)),
+                    value(one).rank().cmp(&value(other).rank()),
                     place.cmp(&other_place),
                     "{one} {other}"
                 );

@@ -164,35 +164,36 @@ impl Writer {
         self.keyed = true;
     }
 
-    /// Escapes what RFC 8259, section 7, demands, and no more.
+    /// Escapes what RFC 8259, section 7, demands, and what could turn a terminal or a
+    /// line of text into something else: [`is_escaped`].
     fn push_escaped(&mut self, value: &str) {
         // Looking at all bytes without a branch is faster than stopping at the first.
         if !value
             .bytes()
-            .fold(false, |any, byte| any | is_special(byte))
+            .fold(false, |any, byte| any | may_be_special(byte))
         {
             self.text.extend_from_slice(value.as_bytes());
             return;
         }
-        for byte in value.bytes() {
-            match byte {
-                b'"' => self.text.extend_from_slice(b"\\\""),
-                b'\\' => self.text.extend_from_slice(b"\\\\"),
-                b'\n' => self.text.extend_from_slice(b"\\n"),
-                b'\r' => self.text.extend_from_slice(b"\\r"),
-                b'\t' => self.text.extend_from_slice(b"\\t"),
-                byte if byte < b' ' => {
-                    let escape = [
-                        b'\\',
-                        b'u',
-                        b'0',
-                        b'0',
-                        hex_digit(byte >> 4),
-                        hex_digit(byte & 15),
-                    ];
-                    self.text.extend_from_slice(&escape);
+        for c in value.chars() {
+            match c {
+                '"' => self.text.extend_from_slice(b"\\\""),
+                '\\' => self.text.extend_from_slice(b"\\\\"),
+                '\n' => self.text.extend_from_slice(b"\\n"),
+                '\r' => self.text.extend_from_slice(b"\\r"),
+                '\t' => self.text.extend_from_slice(b"\\t"),
+                c if is_escaped(c) => {
+                    // All of them are in the plane that four digits reach.
+                    let digit = |shift: u32| hex_digit((u32::from(c) >> shift & 15) as u8);
+                    let digits = [digit(12), digit(8), digit(4), digit(0)];
+                    self.text.extend_from_slice(b"\\u");
+                    self.text.extend_from_slice(&digits);
                 }
-                byte => self.text.push(byte),
+                c => {
+                    let mut room = [0; 4];
+                    self.text
+                        .extend_from_slice(c.encode_utf8(&mut room).as_bytes());
+                }
             }
         }
     }
@@ -239,7 +240,7 @@ impl Emit for Writer {
         self.separate();
         self.text.push(b'"');
         for part in parts {
-            debug_assert!(!part.bytes().any(is_special), "{part}");
+            debug_assert!(!part.chars().any(is_escaped), "{part}");
             self.text.extend_from_slice(part.as_bytes());
         }
         self.text.push(b'"');
@@ -352,10 +353,27 @@ static OCTETS: [Octet; 256] = {
     }
 };
 
-/// Whether a byte of a string must be escaped.
+/// Whether a character of a string is escaped: what RFC 8259, section 7, demands; all
+/// other control characters, which a terminal may follow; and what turns the direction
+/// of a line or ends it (Unicode Standard Annex 9), since names come from the network.
+fn is_escaped(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '"' | '\\' | '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a byte may belong to a character that [`is_escaped`]: it is one, or the
+/// first one of U+0080 to U+00BF, of U+0600 to U+063F, or of U+2000 to U+2FFF.
 #[allow(clippy::needless_bitwise_bool, reason = "branches are what costs")]
-fn is_special(byte: u8) -> bool {
-    (byte < b' ') | (byte == b'"') | (byte == b'\\')
+fn may_be_special(byte: u8) -> bool {
+    (byte < b' ')
+        | (byte == b'"')
+        | (byte == b'\\')
+        | (byte == 0x7f)
+        | (byte == 0xc2)
+        | (byte == 0xd8)
+        | (byte == 0xe2)
 }
 
 fn hex_digit(nibble: u8) -> u8 {
@@ -440,8 +458,40 @@ mod tests {
         writer.string("a\"b\\c\nd\re\tf\u{0}g\u{1f}é\u{7f}");
         assert_eq!(
             writer.finish_text(),
-            "\"a\\\"b\\\\c\\nd\\re\\tf\\u0000g\\u001fé\u{7f}\"\n"
+            "\"a\\\"b\\\\c\\nd\\re\\tf\\u0000g\\u001fé\\u007f\"\n"
         );
+    }
+
+    #[test]
+    fn what_controls_a_terminal_or_the_direction_of_text_is_escaped_and_nothing_else() {
+        let ranges = [
+            0..=0x1f,
+            0x7f..=0x9f,
+            0x61c..=0x61c,
+            0x200e..=0x200f,
+            0x2028..=0x202e,
+            0x2066..=0x2069,
+        ];
+        for c in '\0'..='\u{3000}' {
+            let mut writer = Writer::new(Layout::Compact);
+            writer.string(&c.to_string());
+            let written = writer.finish_text();
+            let expected = match c {
+                '"' => "\\\"".to_owned(),
+                '\\' => "\\\\".to_owned(),
+                '\n' => "\\n".to_owned(),
+                '\r' => "\\r".to_owned(),
+                '\t' => "\\t".to_owned(),
+                c if ranges.iter().any(|range| range.contains(&u32::from(c))) => {
+                    format!("\\u{:04x}", u32::from(c))
+                }
+                c => c.to_string(),
+            };
+            assert_eq!(written, format!("\"{expected}\"\n"), "{:x}", u32::from(c));
+        }
+        let mut writer = Writer::new(Layout::Compact);
+        writer.string("Zoë 王小明 ภาษา 🙂 \u{10ffff}");
+        assert_eq!(writer.finish_text(), "\"Zoë 王小明 ภาษา 🙂 \u{10ffff}\"\n");
     }
 
     #[test]

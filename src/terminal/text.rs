@@ -148,6 +148,16 @@ mod tests {
     }
 
     #[test]
+    fn no_control_character_and_none_that_turns_a_line_is_shown() {
+        let controls = ('\0'..='\u{1f}').chain('\u{7f}'..='\u{9f}');
+        let directions = ['\u{61c}'].into_iter().chain('\u{200e}'..='\u{200f}');
+        let lines = ('\u{2028}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
+        for c in controls.chain(directions).chain(lines) {
+            assert_eq!(safe(c), '?', "{:x}", u32::from(c));
+        }
+    }
+
+    #[test]
     fn width_is_counted_in_cells() {
         for (text, cells) in [
             ("", 0),

@@ -156,7 +156,7 @@ fn over_tcp_with_accounts_a_token_decides() {
         ),
         (administrator.to_owned(), 401, 401),
         (format!("Bearer {}", "a".repeat(7000)), 401, 401),
-        (format!("Bearer {}", "a".repeat(10_000)), 431, 431),
+        (format!("Bearer {}", "a".repeat(17_000)), 431, 431),
     ] {
         for (method, path, status) in [
             ("GET", "/v1/sessions", reads),
@@ -319,6 +319,82 @@ fn only_hosts_that_name_this_server_are_answered() {
     ] {
         assert_eq!(ask(fields).status, 400, "{fields}");
     }
+}
+
+#[test]
+fn over_the_unix_socket_any_host_is_taken_and_links_have_one_that_can_be_one() {
+    let daemon = Daemon::start_controlled("", "");
+    let path = daemon.directory().path().join("admin.sock");
+    let ask = |fields: &str, target: &str| {
+        let mut stream = BufReader::new(UnixStream::connect(&path).unwrap());
+        stream.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\n{fields}\r\n");
+        stream.get_mut().write_all(request.as_bytes()).unwrap();
+        Answer::read(&mut stream, false)
+    };
+    let own = format!("localhost:{}", daemon.admin().port());
+    let encoded = path.display().to_string().replace('/', "%2F");
+    for (host, in_links) in [
+        ("localhost", "localhost"),
+        ("docker", "docker"),
+        ("http", "http"),
+        ("v1", "v1"),
+        ("evil.example:80", "evil.example:80"),
+        (&encoded, &encoded),
+        ("", &own),
+        ("/run/admin.sock", &own),
+        ("a b\"c", &own),
+        ("\u{e9}", &own),
+        ("[::1", &own),
+    ] {
+        let answer = ask(&format!("Host: {host}\r\n"), "/v1");
+        assert_eq!(answer.status, 200, "{host}");
+        assert_eq!(
+            answer.document().text("/links/self"),
+            format!("http://{in_links}/v1"),
+            "{host}"
+        );
+    }
+    assert_eq!(
+        ask("Host:\r\n", "http://docker/v1")
+            .document()
+            .text("/links/self"),
+        "http://docker/v1"
+    );
+    assert_eq!(ask("", "/v1").status, 400);
+    assert_eq!(ask("Host: a\r\nHost: a\r\n", "/v1").status, 400);
+}
+
+#[test]
+fn a_request_of_a_page_of_another_origin_is_refused() {
+    let daemon = Daemon::start_controlled("", "");
+    let address = daemon.admin();
+    let own = format!("http://{address}");
+    let own_tls = format!("https://{address}");
+    for (origin, status) in [
+        (&own[..], 200),
+        (&own_tls, 200),
+        ("null", 403),
+        ("http://evil.example", 403),
+        ("http://127.0.0.1", 403),
+        ("http://localhost:8989", 403),
+        ("", 403),
+    ] {
+        let fields = format!("Origin: {origin}\r\n");
+        let answer = http::request(address, "GET", "/v1", &fields);
+        assert_eq!(answer.status, status, "{origin}");
+        if status == 403 {
+            assert!(answer.detail().contains("(Origin: "), "{answer:?}");
+        }
+    }
+    // Over the unix socket, too, where a page may come through something that leads there.
+    let of = |origin: &str, target: &str| {
+        let fields = format!("Origin: {origin}\r\n");
+        daemon.act_with("DELETE", target, &fields).status
+    };
+    assert_eq!(of("http://localhost", "/v1/sessions/999"), 404);
+    assert_eq!(of("http://evil.example", "/v1/sessions/999"), 403);
+    assert_eq!(of("null", "/v1/sessions/999"), 403);
 }
 
 #[test]

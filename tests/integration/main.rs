@@ -31,6 +31,7 @@ mod observe_databases;
 mod observe_mariadb;
 mod observe_postgresql;
 mod openapi;
+mod operator;
 mod packaging;
 mod page;
 mod page_kill;

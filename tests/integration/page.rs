@@ -2,9 +2,9 @@
 
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sessiond::registry::{CloseReason, Login, Session};
+use sessiond::registry::{CloseReason, Login, Session, SessionId};
 
 use super::support::browser::Browser;
 use super::support::daemon::{one_service, program};
@@ -431,5 +431,34 @@ fn a_browser_gets_the_page_and_everybody_else_the_document() {
     until("a page without a query", || {
         (library.request("GET", "/?", html).status == 200).then_some(())
     });
+    library.stop();
+}
+
+#[test]
+fn closed_sessions_stand_in_the_order_in_which_they_ended_the_latest_first() {
+    let library = Library::start();
+    for number in 0..4 {
+        open_as(
+            &library,
+            "app",
+            &format!("192.0.2.1:{}", 40_000 + number),
+            100,
+            0,
+        );
+    }
+    // All within the second that is shown.
+    for (id, milliseconds) in [("2", 100), ("4", 200), ("1", 300), ("3", 400)] {
+        let id = SessionId::parse(id).unwrap();
+        let closed = UNIX_EPOCH + Duration::from_millis(1_500_000_000_000 + milliseconds);
+        let sessions = &library.registry.sessions;
+        assert!(sessions.close(id, CloseReason::ClientClosed, closed, Instant::now()));
+    }
+    let browser = Browser::start();
+    browser.open(&format!("http://{}/", library.address));
+    browser.until("document.querySelector('#sessions p').textContent === 'There are no sessions.'");
+    browser.click("#sessions label select option[value=closed]");
+    until_ids(&browser, "3,1,4,2");
+    browser.click("#sessions thead th:first-of-type button");
+    until_ids(&browser, "4,3,2,1");
     library.stop();
 }

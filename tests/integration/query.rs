@@ -1,6 +1,6 @@
 //! The query language, parameter by parameter.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::support::library::Library;
 
@@ -495,6 +495,124 @@ fn what_is_malformed_is_refused_by_name_with_what_is_accepted() {
             .detail(),
         "an expression has at most 1024 bytes"
     );
+    library.stop();
+}
+
+#[test]
+fn dates_are_filtered_and_sorted_by_time() {
+    let library = Library::start();
+    // A Wednesday, a Thursday and a Friday, in two months and two years.
+    let days = [17_303, 17_304, 17_227, 17_592];
+    let listeners = &library.registry.topology().listeners;
+    for day in days {
+        let connected = SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400 + 36_395);
+        let sessions = &library.registry.sessions;
+        sessions.open_client(&listeners[0], None, connected, Instant::now());
+    }
+    let shown: Vec<String> = library
+        .get("/v1/sessions")
+        .elements("/data")
+        .iter()
+        .map(|row| row.text("/attributes/connected"))
+        .collect();
+    let third = &shown[2];
+    for (query, expected) in [
+        ("sort=connected", "3 1 2 4"),
+        ("sort=-connected", "4 2 1 3"),
+        // As it is shown, which is equal to no other form.
+        (
+            &format!("filter[attributes.connected]=eq(\"{third}\")"),
+            "3",
+        ),
+        (
+            &format!("filter[attributes.connected]=ge(\"{third}\")"),
+            "1 2 3 4",
+        ),
+        (
+            &format!("filter[attributes.connected]=gt(\"{third}\")"),
+            "1 2 4",
+        ),
+        (
+            &format!("filter[attributes.connected]=lt(\"{}\")", shown[0]),
+            "3",
+        ),
+        (
+            &format!("filter[attributes.connected]=le(\"{}\")", shown[0]),
+            "1 3",
+        ),
+        (
+            r#"filter[attributes.connected]=lt("2017-05-17T10:06:35.5Z")"#,
+            "1 3",
+        ),
+        (
+            r#"filter[attributes.connected]=gt("2017-05-17T12:06:35%2B02:00")"#,
+            "2 4",
+        ),
+        (
+            r#"filter[attributes.connected]=gt("2017-05-17T12:06:35+02:00")"#,
+            "2 4",
+        ),
+        (
+            r#"filter[attributes.connected]=ge("Thu, 18 May 2017 10:06:35 GMT")"#,
+            "2 4",
+        ),
+        (
+            r#"filter[attributes.connected]=eq("2017-05-17T10:06:35Z")"#,
+            "",
+        ),
+        (
+            r#"filter[attributes.connected]=ne("2017-05-17T10:06:35Z")"#,
+            "1 2 3 4",
+        ),
+        // With what is no date there is no order.
+        (r#"filter[attributes.connected]=gt("A")"#, ""),
+        (r#"filter[attributes.connected]=lt("Z")"#, ""),
+        ("filter[attributes.connected]=gt(0)", ""),
+        (r#"filter[attributes.connected]=not(gt("A"))"#, "1 2 3 4"),
+    ] {
+        assert_eq!(
+            library.ids(&format!("/v1/sessions?{query}")).join(" "),
+            expected,
+            "{query}"
+        );
+    }
+    // By when they were closed, to what is not shown of that.
+    for (id, milliseconds) in [("3", 500), ("1", 900), ("4", 100), ("2", 700)] {
+        let id = sessiond::registry::SessionId::parse(id).unwrap();
+        let closed =
+            SystemTime::UNIX_EPOCH + Duration::from_millis(1_500_000_000_000 + milliseconds);
+        let reason = sessiond::registry::CloseReason::ClientClosed;
+        assert!(
+            library
+                .registry
+                .sessions
+                .close(id, reason, closed, Instant::now())
+        );
+    }
+    assert_eq!(
+        library
+            .ids("/v1/sessions?state=closed&sort=-closed")
+            .join(" "),
+        "1 2 3 4"
+    );
+    library.stop();
+}
+
+#[test]
+fn what_could_turn_a_terminal_or_a_line_of_text_is_escaped() {
+    let library = Library::start();
+    let one = library.open(0, None, Duration::ZERO);
+    let user = "a\u{1b}[31m\u{7f}\u{9b}1m\u{202e}b\u{2066}\u{2028}\u{61c}Zo\u{eb}";
+    let login = sessiond::registry::Login {
+        user: user.to_owned(),
+        database: None,
+        attributes: Vec::new(),
+    };
+    one.set_login(Some(login), SystemTime::now());
+    let answer = library.request("GET", "/v1/sessions/1", "");
+    let escaped = r#""user":"a\u001b[31m\u007f\u009b1m\u202eb\u2066\u2028\u061cZoë""#;
+    assert!(answer.body.contains(escaped), "{}", answer.body);
+    assert_eq!(answer.document().text("/data/attributes/user"), user);
     library.stop();
 }
 

@@ -30,7 +30,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// The place of the TCP listener among the listeners; the unix socket's is behind it.
 pub(super) const TCP: usize = 0;
 
-/// Which part of the slots is kept for clients of the unix socket: an eighth.
+/// Which part of the slots is kept for clients of the unix socket: an eighth, and one
+/// at least.
 const UNIX_PART: usize = 8;
 
 /// How many clients a listener accepts before those that are here have their turn.
@@ -104,7 +105,8 @@ pub(super) fn listen(
 impl Door {
     /// Accepts the clients that wait, a burst from each listener.
     pub(super) fn accept(&mut self) {
-        for index in 0..self.listeners.len() {
+        // The unix socket's come first.
+        for index in (0..self.listeners.len()).rev() {
             let listener = &mut self.listeners[index];
             listener.paused = listener.paused.filter(|until| *until > self.now);
             for _ in 0..BURST {
@@ -156,7 +158,9 @@ impl Door {
     fn is_full(&self, index: usize) -> bool {
         let has_unix_socket = self.listeners.len() > 1;
         let kept_free = if has_unix_socket && index == TCP {
-            self.clients_at_most / UNIX_PART
+            let part = (self.clients_at_most / UNIX_PART).max(1);
+            // Where there is one alone, nobody of TCP would ever come in.
+            part.min(self.clients_at_most - 1)
         } else {
             0
         };

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::event::Event;
 use rustix::io::Errno;
 
+use super::chunked::Chunks;
 use super::inner::Inner;
-use super::request::{self, Head, MAX_HEAD};
+use super::request::{self, Body, Head, MAX_HEAD};
 use crate::admin::access::Peer;
 use crate::admin::client::{Client, ClientNumber, Standing};
 use crate::admin::refusal::Refusal;
-use crate::admin::reply::{Framing, Reply};
+use crate::admin::reply::{Framing, IDLE_LIMIT, Reply};
 use crate::admin::statistics::Method;
+use crate::admin::transport::Transport;
 use crate::jsonapi::Layout;
 use crate::socket;
 use crate::time::HttpDates;
 
-/// How long a connection may rest between requests.
-const IDLE_LIMIT: Duration = Duration::from_secs(15);
 /// How long a head may take from its first byte.
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
 /// How long a body may take after its head.
@@ -48,6 +48,8 @@ pub(super) struct Means<'a> {
     pub(super) own_host: &'a str,
     /// What every read goes into first.
     pub(super) room: &'a mut [u8; MAX_HEAD],
+    /// How many requests of clients of TCP may still go on in this turn.
+    pub(super) left_for_tcp: &'a mut usize,
 }
 
 /// One client's connection.
@@ -61,6 +63,8 @@ pub(super) struct Connection {
     readable: bool,
     /// The client has said that it ends: after a short read there is more to learn.
     ends: bool,
+    /// The socket takes nothing any more: the client has left, or was cut off.
+    is_broken: bool,
     phase: Phase,
     /// When the phase began.
     since: Instant,
@@ -75,6 +79,10 @@ enum Phase {
     Head,
     /// A body is coming, of which so much is left. Its head is in the buffer, alone.
     Body(usize),
+    /// The same, in chunks.
+    Chunks(Chunks),
+    /// A request is there whole, and waits for its turn. Its head begins the buffer.
+    Queued,
     /// The request is at work in a handler, or its answer on the way.
     Answer,
     /// All is said; the client may hang up, after so many bytes at most.
@@ -106,6 +114,7 @@ impl Connection {
             after_body: Vec::new(),
             readable: false,
             ends: false,
+            is_broken: false,
             phase: Phase::Idle,
             since: now,
             check_at: now + IDLE_LIMIT,
@@ -122,7 +131,7 @@ impl Connection {
     /// `None` while it is waited for, and while it may have had no chance yet.
     pub(super) fn dispensable(&self, now: Instant) -> Option<(u8, Instant)> {
         let (rank, since) = match (&self.phase, self.client.standing()) {
-            (Phase::Answer, Standing::Awaiting) => return None,
+            (Phase::Answer, Standing::Awaiting) | (Phase::Queued, _) => return None,
             (Phase::Answer, Standing::Sending(last) | Standing::Stalled(last)) => (1, last),
             (Phase::Answer, Standing::Patient | Standing::Waiting) => (2, self.since),
             (Phase::Answer, Standing::Answered(at, _)) => (0, at),
@@ -139,9 +148,14 @@ impl Connection {
         )
     }
 
+    /// Whether a request of it waits for its turn.
+    pub(super) fn is_queued(&self) -> bool {
+        matches!(self.phase, Phase::Queued)
+    }
+
     /// Whether it came over TCP.
     pub(super) fn is_tcp(&self) -> bool {
-        matches!(self.client.peer, Peer::Tcp(..))
+        self.client.peer.transport() == Transport::Tcp
     }
 
     /// Whether its current answer is its last.
@@ -168,16 +182,32 @@ impl Connection {
     pub(super) fn note(&mut self, event: &Event) {
         self.ends |= event.is_read_closed() || event.is_error();
         self.readable |= event.is_readable() || self.ends;
+        self.is_broken |= event.is_write_closed();
+        if self.ends {
+            // It may be its own thread that has to know.
+            self.client.note_end();
+        }
     }
 
     /// Goes as far as it can without waiting.
     pub(super) fn serve(&mut self, means: &mut Means<'_>, now: Instant) -> Step {
         loop {
-            let step = match self.phase {
+            let step = match &mut self.phase {
                 Phase::Answer => self.after_answer(now),
                 Phase::Idle | Phase::Head => self.next_request(means, now),
-                Phase::Body(left) => self.skip_body(left, means, now),
-                Phase::Linger(left) => self.discard(left, means),
+                Phase::Body(left) => {
+                    let left = *left;
+                    self.skip_body(left, means, now)
+                }
+                Phase::Chunks(chunks) => {
+                    let chunks = std::mem::replace(chunks, Chunks::new());
+                    self.skip_chunks(chunks, means, now)
+                }
+                Phase::Queued => self.pass_on(means, now),
+                Phase::Linger(left) => {
+                    let left = *left;
+                    self.discard(left, means)
+                }
             };
             match step {
                 Go::On => {}
@@ -195,7 +225,9 @@ impl Connection {
                 &Refusal::RequestTimeout("the head of the request did not come in time"),
                 now,
             ),
-            Phase::Body(_) => self.refuse(
+            // Its turn comes: the door goes through all in their order.
+            Phase::Queued => self.check_at = now + STALL_LIMIT,
+            Phase::Body(_) | Phase::Chunks(_) => self.refuse(
                 &Refusal::RequestTimeout("the body of the request did not come in time"),
                 now,
             ),
@@ -203,8 +235,10 @@ impl Connection {
                 let dates = match self.client.standing() {
                     Standing::Answered(..) => return self.settle(now),
                     Standing::Broken => return Step::Leave,
-                    Standing::Awaiting => [self.since + ANSWER_LIMIT, now + STALL_LIMIT],
-                    Standing::Patient | Standing::Waiting => {
+                    Standing::Awaiting | Standing::Patient => {
+                        [self.since + ANSWER_LIMIT, now + STALL_LIMIT]
+                    }
+                    Standing::Waiting => {
                         // Its answer gets the usual time from here on.
                         self.since = now;
                         [now + STALL_LIMIT; 2]
@@ -245,6 +279,12 @@ impl Connection {
                 Go::On
             }
             Standing::Waiting if self.ends => Go::Leave,
+            // No thread is to go on for it, nor to keep a place.
+            Standing::Patient | Standing::Waiting | Standing::Sending(_) | Standing::Stalled(_)
+                if self.is_broken =>
+            {
+                Go::Leave
+            }
             Standing::Awaiting
             | Standing::Sending(_)
             | Standing::Stalled(_)
@@ -262,12 +302,16 @@ impl Connection {
 
     /// Reads a head, and forwards it if it is whole and no body follows.
     fn next_request(&mut self, means: &mut Means<'_>, now: Instant) -> Go {
-        match request::parse(&self.buffer) {
+        match request::parse_from(self.client.peer.transport(), &self.buffer) {
             Err(refusal) => {
                 self.refuse(&refusal, now);
                 Go::On
             }
-            Ok(Some(head)) if head.body == 0 => {
+            Ok(Some(head)) if head.body == Body::Length(0) => {
+                if !takes_turn(&self.client, means) {
+                    self.enter(Phase::Queued, now, STALL_LIMIT);
+                    return Go::Wait;
+                }
                 forward(&head, &self.client, means, now);
                 let length = head.length;
                 self.buffer.drain(..length);
@@ -277,15 +321,22 @@ impl Connection {
             Ok(Some(head)) => {
                 let (length, body, expects_continue) =
                     (head.length, head.body, head.expects_continue);
-                let here = body.min(self.buffer.len() - length);
-                let next = self.buffer.split_off(length + here);
-                self.buffer.truncate(length);
-                if expects_continue && here == 0 && !self.say_continue() {
+                let rest = self.buffer.split_off(length);
+                if expects_continue && rest.is_empty() && !self.say_continue() {
                     return Go::Leave;
                 }
-                self.after_body = next;
-                self.enter(Phase::Body(body - here), now, BODY_LIMIT);
-                Go::On
+                match body {
+                    Body::Length(body) => {
+                        let here = body.min(rest.len());
+                        self.after_body = rest[here..].to_vec();
+                        self.enter(Phase::Body(body - here), now, BODY_LIMIT);
+                        Go::On
+                    }
+                    Body::Chunked => {
+                        self.enter(Phase::Chunks(Chunks::new()), now, BODY_LIMIT);
+                        self.take_chunks(Chunks::new(), &rest, now)
+                    }
+                }
             }
             Ok(None) => {
                 if !self.buffer.is_empty() && matches!(self.phase, Phase::Idle) {
@@ -359,10 +410,51 @@ impl Connection {
                 Err(go) => go,
             };
         }
-        if let Ok(Some(head)) = request::parse(&self.buffer) {
-            forward(&head, &self.client, means, now);
+        self.enter(Phase::Queued, now, STALL_LIMIT);
+        Go::On
+    }
+
+    /// Reads a body in chunks and throws it away.
+    fn skip_chunks(&mut self, chunks: Chunks, means: &mut Means<'_>, now: Instant) -> Go {
+        let room = &mut *means.room;
+        let read = self.read(&mut room[..]);
+        // It stays as far as it has come.
+        match read {
+            Ok(0) => Go::Leave,
+            Ok(length) => self.take_chunks(chunks, &room[..length], now),
+            Err(go) => {
+                self.phase = Phase::Chunks(chunks);
+                go
+            }
         }
-        self.buffer = std::mem::take(&mut self.after_body);
+    }
+
+    /// Takes what has come of a body in chunks; behind its end the next request begins.
+    fn take_chunks(&mut self, mut chunks: Chunks, bytes: &[u8], now: Instant) -> Go {
+        match chunks.take(bytes) {
+            Err(refusal) => self.refuse(&refusal, now),
+            Ok(taken) if chunks.is_whole() => {
+                self.after_body = bytes[taken..].to_vec();
+                self.enter(Phase::Queued, now, STALL_LIMIT);
+            }
+            Ok(_) => self.phase = Phase::Chunks(chunks),
+        }
+        Go::On
+    }
+
+    /// Forwards a request that was there whole before, where its turn has come.
+    fn pass_on(&mut self, means: &mut Means<'_>, now: Instant) -> Go {
+        if !takes_turn(&self.client, means) {
+            return Go::Wait;
+        }
+        let transport = self.client.peer.transport();
+        let mut length = self.buffer.len();
+        if let Ok(Some(head)) = request::parse_from(transport, &self.buffer) {
+            forward(&head, &self.client, means, now);
+            length = head.length;
+        }
+        self.buffer.drain(..length);
+        self.buffer.append(&mut self.after_body);
         self.enter(Phase::Answer, now, STALL_LIMIT);
         Go::On
     }
@@ -395,6 +487,19 @@ impl Connection {
                 Err(Go::Wait)
             }
             Err(_) => Err(Go::Leave),
+        }
+    }
+}
+
+/// Whether a request of a client may go on in this turn: those of the unix socket all do,
+/// and of those of TCP as many as a turn has.
+fn takes_turn(client: &Client, means: &mut Means<'_>) -> bool {
+    match (client.peer.transport(), means.left_for_tcp.checked_sub(1)) {
+        (Transport::UnixSocket, _) => true,
+        (Transport::Tcp, None) => false,
+        (Transport::Tcp, Some(left)) => {
+            *means.left_for_tcp = left;
+            true
         }
     }
 }

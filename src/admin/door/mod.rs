@@ -8,10 +8,12 @@
 //! bytes.
 
 mod accept;
+mod chunked;
 mod connection;
 mod inner;
 pub mod request;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -35,6 +37,12 @@ use inner::Inner;
 use request::MAX_HEAD;
 
 pub(super) use inner::{authorization, client_number, destination, host, list, site};
+pub(super) use request::ORIGIN;
+
+/// How many requests of clients of TCP are answered before the door looks again whether
+/// one of the unix socket has come. Each takes the loop a few milliseconds at most, and
+/// most take a fraction of one.
+const TCP_IN_A_TURN: usize = 16;
 
 const BELL: Token = Token(0);
 const INNER: Token = Token(1);
@@ -61,8 +69,14 @@ pub(super) struct Door {
     stop: Arc<AtomicBool>,
     connections: Slab<Option<Connection>>,
     clients_at_most: usize,
+    /// Room for the slots of the clients that something has happened to in a turn.
+    ready: Vec<usize>,
+    /// The slots of clients of TCP whose requests wait for their turn, the first one first.
+    queue: VecDeque<usize>,
     /// Slots of clients that left in this turn; its events may still name them.
     left: Vec<usize>,
+    /// How many requests of clients of TCP may still go on in this turn.
+    left_for_tcp: usize,
     next_number: u64,
     /// Whether the log knows that there is nothing left to accept with.
     shortage_told: bool,
@@ -123,7 +137,10 @@ impl Door {
             stop: Arc::default(),
             connections: Slab::new(),
             clients_at_most: parameters.max_connections,
+            ready: Vec::new(),
+            queue: VecDeque::new(),
             left: Vec::new(),
+            left_for_tcp: TCP_IN_A_TURN,
             next_number: 0,
             shortage_told: false,
             now: Instant::now(),
@@ -194,6 +211,7 @@ impl Door {
     /// How long the next wait may be.
     fn timeout(&self) -> Option<Duration> {
         if self.inner.owes()
+            || !self.queue.is_empty()
             || self.listeners.iter().any(Listener::can_accept)
             || !self.bell.listen()
         {
@@ -211,6 +229,7 @@ impl Door {
     }
 
     fn follow(&mut self, events: &Events) {
+        let mut ready = std::mem::take(&mut self.ready);
         for event in events {
             match event.token() {
                 BELL => {}
@@ -222,14 +241,15 @@ impl Door {
                     let slot = number - FIRST_CLIENT;
                     if let Some(Some(connection)) = self.connections.get_mut(slot) {
                         connection.note(event);
-                        self.serve(slot);
+                        ready.push(slot);
                     }
                 }
             }
         }
-        for slot in self.bell.answered() {
-            self.serve(slot);
-        }
+        ready.extend(self.bell.answered());
+        self.serve_all(&ready);
+        ready.clear();
+        self.ready = ready;
         for slot in 0..self.connections.capacity() {
             let due = |connection: &Connection| connection.check_at <= self.now;
             if self
@@ -248,18 +268,56 @@ impl Door {
         }
     }
 
+    /// Takes clients as far as they come now: those of the unix socket first, then the
+    /// queue, then the others.
+    fn serve_all(&mut self, ready: &[usize]) {
+        let is_tcp = |door: &Self, slot: usize| {
+            let connection = door.connections.get(slot).and_then(Option::as_ref);
+            connection.is_some_and(Connection::is_tcp)
+        };
+        for slot in ready {
+            if !is_tcp(self, *slot) {
+                self.serve(*slot);
+            }
+        }
+        self.left_for_tcp = TCP_IN_A_TURN;
+        self.serve_queue();
+        for slot in ready {
+            if is_tcp(self, *slot) {
+                self.serve(*slot);
+            }
+        }
+    }
+
+    /// Has requests of TCP go on that came in earlier turns, as many as this one has.
+    fn serve_queue(&mut self) {
+        while self.left_for_tcp > 0
+            && let Some(slot) = self.queue.pop_front()
+        {
+            // The client may have left, or have been served otherwise.
+            let connection = self.connections.get(slot).and_then(Option::as_ref);
+            if connection.is_some_and(Connection::is_queued) {
+                self.serve(slot);
+            }
+        }
+    }
+
     /// Takes a client as far as it comes now.
     fn serve(&mut self, slot: usize) {
         let Some(Some(connection)) = self.connections.get_mut(slot) else {
             return;
         };
+        let was_queued = connection.is_queued();
         let mut means = Means {
             inner: &mut self.inner,
             own_host: &self.own_host,
             room: &mut self.room,
+            left_for_tcp: &mut self.left_for_tcp,
         };
         if connection.serve(&mut means, self.now) == Step::Leave {
             self.remove(slot);
+        } else if !was_queued && connection.is_queued() {
+            self.queue.push_back(slot);
         }
     }
 
@@ -390,6 +448,57 @@ mod tests {
     }
 
     #[test]
+    fn requests_of_the_unix_socket_come_first_and_those_of_tcp_some_at_a_time() {
+        const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let mut door = door();
+        let mut clients: Vec<UnixStream> = (0..3 * TCP_IN_A_TURN)
+            .map(|_| arrive(&mut door, "127.0.0.1:1"))
+            .collect();
+        let (unix, ours) = UnixStream::pair().unwrap();
+        let fd = ours.into();
+        door.admit(TCP + 1, Accepted { fd, remote: None });
+        let of_unix = door.next_number - 1;
+        clients.push(unix);
+        for client in &mut clients {
+            io::Write::write_all(client, GET).unwrap();
+        }
+        let mut events = door.events();
+        let mut turns: Vec<Vec<u64>> = Vec::new();
+        while turns.concat().len() < clients.len() {
+            assert!(door.turn(&mut events));
+            let mut turn = Vec::new();
+            while door.inner.owes() {
+                if let Some(request) = door.receive() {
+                    turn.push(client_number(&request).unwrap().0);
+                    drop(request.into_writer());
+                }
+            }
+            turns.push(turn);
+            assert!(turns.len() < 100, "{turns:?}");
+        }
+        turns.retain(|turn| !turn.is_empty());
+        assert_eq!(turns[0][0], of_unix);
+        assert!(turns[0].len() <= TCP_IN_A_TURN + 1);
+        assert!(turns[1..].iter().all(|turn| turn.len() <= TCP_IN_A_TURN));
+        // Each has had its turn, once.
+        let mut all = turns.concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..=of_unix).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn an_idle_connection_is_kept_for_a_minute() {
+        let mut door = door();
+        let _client = arrive(&mut door, "127.0.0.1:1");
+        let connection = door.connections[0].as_mut().unwrap();
+        assert_eq!(connection.check_at, door.now + Duration::from_secs(60));
+        assert_eq!(
+            connection.expire(door.now + Duration::from_secs(60)),
+            connection::Step::Leave
+        );
+    }
+
+    #[test]
     fn an_answer_that_takes_a_minute_ends_the_connection() {
         let mut door = door();
         let mut client = arrive(&mut door, "127.0.0.1:1");
@@ -412,6 +521,7 @@ mod tests {
                     inner: &mut door.inner,
                     own_host: "localhost",
                     room: &mut door.room,
+                    left_for_tcp: &mut 1,
                 };
                 connection.serve(&mut means, begin);
             }

@@ -6,18 +6,22 @@
 //! around a field's name, a folded line, a length that is not one number.
 //! What is wrong is said as soon as it is seen, not when the head is whole.
 
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use crate::admin::refusal::Refusal;
+use crate::admin::transport::Transport;
 
 /// The longest head, request line and all fields together.
-pub const MAX_HEAD: usize = 8 * 1024;
+///
+/// Browsers send a server on `localhost` the cookies of all others there.
+pub const MAX_HEAD: usize = 16 * 1024;
 
-/// The most header fields. A browser sends about 15.
-const MAX_FIELDS: usize = 48;
+/// The most header fields. A browser sends about 15, and proxies add theirs.
+pub(super) const MAX_FIELDS: usize = 100;
 
 /// The longest body. No resource reads one.
-const MAX_BODY: u64 = 16 * 1024;
+pub(super) const MAX_BODY: u64 = 16 * 1024;
 
 /// A request head that can be forwarded.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,12 +30,13 @@ pub struct Head<'a> {
     pub method: &'a str,
     /// Path and query, from the slash on; visible ASCII characters only.
     pub target: &'a str,
-    /// Host and port that it is for; an HTTP/1.0 request may have none.
+    /// Host and port that it is for; an HTTP/1.0 request may have none, and that of a
+    /// client of the unix socket none that could stand in a link.
     pub host: Option<&'a str>,
     /// The fields that a handler may read, of visible ASCII characters and blanks.
     pub fields: Vec<(&'static str, &'a str)>,
-    /// How many bytes of body follow; 16 KiB at most.
-    pub body: usize,
+    /// What follows.
+    pub body: Body,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
     /// Whether another request may follow.
@@ -42,8 +47,23 @@ pub struct Head<'a> {
     pub length: usize,
 }
 
-/// Reads the head at the front of `bytes`; `None` where it is not whole yet.
+/// How long the body of a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// So many bytes; 16 KiB at most.
+    Length(usize),
+    /// Until the last chunk says so (RFC 9112, section 7.1).
+    Chunked,
+}
+
+/// Reads the head at the front of `bytes`, of a client of TCP; `None` where it is not
+/// whole yet.
 pub fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>, Refusal> {
+    parse_from(Transport::Tcp, bytes)
+}
+
+/// The same, of a client that has come in some way.
+pub(super) fn parse_from(transport: Transport, bytes: &[u8]) -> Result<Option<Head<'_>>, Refusal> {
     let mut lines = Lines { bytes, at: 0 };
     let mut line = lines.next(too_long_line)?;
     // One empty line before a request is left over from the one before (RFC 9112, section 2.2).
@@ -59,10 +79,10 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>, Refusal> {
         match lines.next(too_long_head)? {
             None => return Ok(None),
             Some(b"") => break,
-            Some(line) => fields.add(line)?,
+            Some(line) => fields.add(line, transport)?,
         }
     }
-    finish(&request_line, fields, lines.at).map(Some)
+    finish(&request_line, fields, lines.at, transport).map(Some)
 }
 
 /// Takes the lines off the front of a head.
@@ -112,7 +132,7 @@ fn too_long_head() -> Refusal {
     ))
 }
 
-fn bad(detail: impl Into<String>) -> Refusal {
+pub(super) fn bad(detail: impl Into<String>) -> Refusal {
     Refusal::BadRequest(detail.into())
 }
 
@@ -211,14 +231,14 @@ struct Fields<'a> {
     host: Option<&'a str>,
     forwarded: Vec<(&'static str, &'a str)>,
     content_length: Option<&'a str>,
-    transfer_encoding: bool,
+    transfer_encoding: Option<&'a str>,
     expect: Option<&'a str>,
     close: bool,
     keep_alive: bool,
 }
 
 impl<'a> Fields<'a> {
-    fn add(&mut self, line: &'a [u8]) -> Result<(), Refusal> {
+    fn add(&mut self, line: &'a [u8], transport: Transport) -> Result<(), Refusal> {
         self.count += 1;
         if self.count > MAX_FIELDS {
             return Err(Refusal::HeadTooLarge(format!(
@@ -228,16 +248,7 @@ impl<'a> Fields<'a> {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             return Err(bad("a header field is folded over two lines"));
         }
-        let colon = line
-            .iter()
-            .position(|&byte| byte == b':')
-            .unwrap_or(line.len());
-        let name = std::str::from_utf8(&line[..colon])
-            .ok()
-            .filter(|name| is_token(name));
-        let (Some(name), Some(value)) = (name, line.get(colon + 1..)) else {
-            return Err(bad("a header field is not a name, a colon and a value"));
-        };
+        let (name, value) = split_field(line)?;
         if !is_read(name) {
             // Whatever it says, in whichever characters, nobody looks at it.
             return Ok(());
@@ -247,18 +258,17 @@ impl<'a> Fields<'a> {
                 .bytes()
                 .all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
         });
+        if value.is_none() && is_any_host(name, transport) {
+            return once(&mut self.host, name, "");
+        }
         let value = value.ok_or_else(|| {
             bad(format!(
                 "the header field {name} has other than visible ASCII characters"
             ))
         })?;
         let value = value.trim_matches([' ', '\t']);
-        let once = |place: &mut Option<&'a str>| match place.replace(value) {
-            None => Ok(()),
-            Some(_) => Err(bad(format!("the header field {name} is there twice"))),
-        };
         match name.to_ascii_lowercase().as_str() {
-            "host" => once(&mut self.host)?,
+            "host" => once(&mut self.host, name, value)?,
             "authorization" => {
                 if self
                     .forwarded
@@ -269,9 +279,10 @@ impl<'a> Fields<'a> {
                 }
                 self.forwarded.push((AUTHORIZATION, value));
             }
-            "content-length" => once(&mut self.content_length)?,
-            "expect" => once(&mut self.expect)?,
-            "transfer-encoding" => self.transfer_encoding = true,
+            "content-length" => once(&mut self.content_length, name, value)?,
+            "expect" => once(&mut self.expect, name, value)?,
+            // Two of them would be one list, in which nothing is once.
+            "transfer-encoding" => once(&mut self.transfer_encoding, name, value)?,
             "connection" => {
                 for option in value
                     .split(',')
@@ -290,6 +301,32 @@ impl<'a> Fields<'a> {
         }
         Ok(())
     }
+}
+
+/// Takes the value of a field that may be there once.
+fn once<'a>(place: &mut Option<&'a str>, name: &str, value: &'a str) -> Result<(), Refusal> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(bad(format!("the header field {name} is there twice"))),
+    }
+}
+
+/// The name and the value of a field's line, with white space around the value alone.
+pub(super) fn split_field(line: &[u8]) -> Result<(&str, &[u8]), Refusal> {
+    let colon = line.iter().position(|&byte| byte == b':');
+    let (name, value) = line.split_at(colon.unwrap_or(line.len()));
+    let name = std::str::from_utf8(name).ok().filter(|name| is_token(name));
+    match (name, value.split_first()) {
+        (Some(name), Some((_, value))) => Ok((name, value)),
+        _ => Err(bad("a header field is not a name, a colon and a value")),
+    }
+}
+
+/// Whether a field is a `Host` in which anything may stand: there is no DNS on the way to
+/// a unix socket, and its clients name what their libraries want them to, or nothing
+/// (RFC 9112, section 3.2).
+fn is_any_host(name: &str, transport: Transport) -> bool {
+    transport == Transport::UnixSocket && name.eq_ignore_ascii_case("Host")
 }
 
 /// The login of a request.
@@ -318,8 +355,11 @@ pub const SITE: &str = "Sec-Fetch-Site";
 /// What a browser asks for: a `document` that its reader goes to, or a part of one.
 pub const DESTINATION: &str = "Sec-Fetch-Dest";
 
+/// The origin of the page that a browser asks for (RFC 6454, section 7).
+pub const ORIGIN: &str = "Origin";
+
 /// What else of a request's header the handlers may read.
-const FORWARDED: [&str; 7] = [
+const FORWARDED: [&str; 8] = [
     "Accept",
     "If-Match",
     "If-None-Match",
@@ -327,6 +367,7 @@ const FORWARDED: [&str; 7] = [
     "If-Unmodified-Since",
     SITE,
     DESTINATION,
+    ORIGIN,
 ];
 
 /// Checks the fields against each other and the request line.
@@ -334,8 +375,10 @@ fn finish<'a>(
     line: &RequestLine<'a>,
     fields: Fields<'a>,
     length: usize,
+    transport: Transport,
 ) -> Result<Head<'a>, Refusal> {
-    if let Some(host) = fields.host.filter(|host| !is_host(host)) {
+    let checks_hosts = transport == Transport::Tcp;
+    if let Some(host) = fields.host.filter(|host| checks_hosts && !is_host(host)) {
         return Err(bad(format!(
             "the header field Host is not a host: {host:?}"
         )));
@@ -343,20 +386,19 @@ fn finish<'a>(
     if fields.host.is_none() && line.version == Version::Http11 {
         return Err(bad("the header field Host is missing"));
     }
-    if let Some(host) = line.host.filter(|host| !is_host(host)) {
+    if let Some(host) = line.host.filter(|host| checks_hosts && !is_host(host)) {
         return Err(bad(format!("the target's host is not a host: {host:?}")));
     }
-    if fields.transfer_encoding && fields.content_length.is_some() {
-        return Err(bad(
-            "a request has Content-Length or Transfer-Encoding, not both",
-        ));
-    }
-    if fields.transfer_encoding {
-        return Err(Refusal::NotImplemented(
-            "a body must come with Content-Length, not Transfer-Encoding".into(),
-        ));
-    }
-    let body = fields.content_length.map_or(Ok(0), body_length)?;
+    let body = match (fields.transfer_encoding, fields.content_length) {
+        (Some(_), Some(_)) => {
+            return Err(bad(
+                "a request has Content-Length or Transfer-Encoding, not both",
+            ));
+        }
+        (Some(coding), None) => chunked(coding, line.version)?,
+        (None, Some(length)) => Body::Length(body_length(length)?),
+        (None, None) => Body::Length(0),
+    };
     let expects_continue = match fields.expect {
         None => false,
         Some(text) if text.eq_ignore_ascii_case("100-continue") => line.version == Version::Http11,
@@ -372,6 +414,7 @@ fn finish<'a>(
     };
     // The target's host counts, where it has one (RFC 9112, section 3.2.2).
     let host = line.host.or(fields.host);
+    let host = host.filter(|host| checks_hosts || stands_in_links(host));
     Ok(Head {
         method: line.method,
         target: line.target,
@@ -385,6 +428,34 @@ fn finish<'a>(
     })
 }
 
+/// The one transfer coding that is known (RFC 9112, sections 6.1 and 7.1).
+fn chunked(codings: &str, version: Version) -> Result<Body, Refusal> {
+    if version == Version::Http10 {
+        return Err(bad("HTTP/1.0 has no Transfer-Encoding"));
+    }
+    let mut count = 0;
+    for coding in codings
+        .split(',')
+        .map(|coding| coding.trim_matches([' ', '\t']))
+    {
+        if coding.is_empty() {
+            return Err(bad(
+                "the header field Transfer-Encoding is no list of codings",
+            ));
+        }
+        if !coding.eq_ignore_ascii_case("chunked") {
+            return Err(Refusal::NotImplemented(format!(
+                "the transfer coding {coding:?} is not known; the one there is is chunked"
+            )));
+        }
+        count += 1;
+    }
+    if count > 1 {
+        return Err(bad("a body is chunked once, not twice"));
+    }
+    Ok(Body::Chunked)
+}
+
 fn body_length(text: &str) -> Result<usize, Refusal> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let length: u64 = digits.then(|| text.parse().ok()).flatten().ok_or_else(|| {
@@ -394,10 +465,13 @@ fn body_length(text: &str) -> Result<usize, Refusal> {
     })?;
     match usize::try_from(length) {
         Ok(small) if length <= MAX_BODY => Ok(small),
-        _ => Err(Refusal::ContentTooLarge(format!(
-            "a body has at most {MAX_BODY} bytes, not {length}"
-        ))),
+        _ => Err(too_large(&length.to_string())),
     }
+}
+
+/// What is said of a body that is too long.
+pub(super) fn too_large(length: &str) -> Refusal {
+    Refusal::ContentTooLarge(format!("a body has at most {MAX_BODY} bytes, not {length}"))
 }
 
 /// A token of RFC 9110, section 5.6.2.
@@ -416,6 +490,27 @@ fn is_host(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]%".contains(&byte))
+}
+
+/// Whether a host, with a port or without, can stand in a link (RFC 3986, section
+/// 3.2.2): an address, a name, or what is percent-encoded as one.
+fn stands_in_links(text: &str) -> bool {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, port),
+        _ => (text, ""),
+    };
+    if !is_host(text) || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return false;
+    }
+    if let Some(address) = name.strip_prefix('[') {
+        let address = address.strip_suffix(']');
+        return address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    }
+    let escapes_are_whole = name.split('%').skip(1).all(|rest| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    });
+    !name.is_empty() && !name.contains([':', '[', ']']) && escapes_are_whole
 }
 
 #[cfg(test)]
@@ -451,7 +546,7 @@ mod tests {
         for cut in 0..bytes.len() {
             assert_eq!(status(&bytes[..cut]), 0, "{cut}");
         }
-        assert_eq!(whole(bytes).body, 3);
+        assert_eq!(whole(bytes).body, Body::Length(3));
         assert!(!whole(bytes).keep_alive);
     }
 
@@ -497,7 +592,24 @@ mod tests {
             ("Host: a\r\nContent-Length: 18446744073709551616", 400),
             ("Host: a\r\nContent-Length: 16384", 200),
             ("Host: a\r\nContent-Length: 16385", 413),
-            ("Host: a\r\nTransfer-Encoding: chunked", 501),
+            ("Host: a\r\nTransfer-Encoding: chunked", 200),
+            ("Host: a\r\nTransfer-Encoding:\tChunked ", 200),
+            ("Host: a\r\nTransfer-Encoding: gzip", 501),
+            ("Host: a\r\nTransfer-Encoding: identity", 501),
+            ("Host: a\r\nTransfer-Encoding: gzip, chunked", 501),
+            ("Host: a\r\nTransfer-Encoding: chunked, gzip", 501),
+            ("Host: a\r\nTransfer-Encoding: chunked;q=1", 501),
+            ("Host: a\r\nTransfer-Encoding: \"chunked\"", 501),
+            ("Host: a\r\nTransfer-Encoding: chunked, chunked", 400),
+            ("Host: a\r\nTransfer-Encoding: chunked,", 400),
+            ("Host: a\r\nTransfer-Encoding:", 400),
+            (
+                "Host: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+                400,
+            ),
+            ("Host: a\r\nTransfer-Encoding: \x0bchunked", 400),
+            ("Host: a\r\nTransfer-Encoding : chunked", 400),
+            ("Host: a\r\nTransfer-Encoding\r\n : chunked", 400),
             (
                 "Host: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
                 400,
@@ -591,5 +703,44 @@ mod tests {
             );
         }
         assert_eq!(whole(b"GET / HTTP/1.0\r\n\r\n").host, None);
+        assert_eq!(
+            status(b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            400
+        );
+    }
+
+    #[test]
+    fn a_client_of_the_unix_socket_names_any_host_and_links_have_those_that_can_be_one() {
+        for (host, in_links) in [
+            ("localhost:8989", true),
+            ("docker", true),
+            ("%2Frun%2Fadmin.sock", true),
+            ("127.0.0.1:1", true),
+            ("[::1]:80", true),
+            ("[::1]", true),
+            ("a:", true),
+            ("", false),
+            (" ", false),
+            ("/run/admin.sock", false),
+            ("a b", false),
+            ("a\"b", false),
+            ("é", false),
+            ("[::1", false),
+            ("[x]:1", false),
+            ("a:b", false),
+            ("a:1:2", false),
+            (":80", false),
+            ("%2", false),
+            ("%zz", false),
+        ] {
+            let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let head = parse_from(Transport::UnixSocket, text.as_bytes()).unwrap();
+            assert_eq!(head.unwrap().host, in_links.then_some(host), "{host:?}");
+        }
+        let unix = |text: &str| parse_from(Transport::UnixSocket, text.as_bytes()).is_ok();
+        assert!(unix("GET http:///x HTTP/1.1\r\nHost: \r\n\r\n"));
+        // As everywhere.
+        assert!(!unix("GET / HTTP/1.1\r\n\r\n"));
+        assert!(!unix("GET / HTTP/1.1\r\nHost: a\r\nHost: é\r\n\r\n"));
     }
 }

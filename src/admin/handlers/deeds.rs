@@ -5,15 +5,18 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Configured, Context, Found, ROWS_AT_ONCE};
+use super::collection::is_long;
+use super::{Configured, Context, Found};
 use crate::admin::access::Who;
 use crate::admin::refusal::Refusal;
 use crate::admin::reply::Reply;
 use crate::admin::route::Deed;
 use crate::jsonapi::{
-    Accepts, Emit, Links, ParameterFault, Query, Setting, View, Writer, key, select,
+    Accepts, Emit, Links, Meter, ParameterFault, Query, Selecting, Setting, Stopped, View, Writer,
+    key,
 };
 use crate::registry::{
     ClientsOf, Command, Condition, Listener, Registry, Server, Service, Session, SessionId,
@@ -112,21 +115,31 @@ impl Context {
                     .to_owned(),
             }));
         }
-        let mut sessions = self.registry.sessions.snapshot();
-        sessions.retain(|session| session.client().is_some());
-        let (registry, who) = (Arc::clone(&self.registry), who.clone());
-        let is_long = sessions.len() > ROWS_AT_ONCE;
-        let work = move || {
-            kill_selected(&registry, sessions, &query, links, &who)
-                .unwrap_or_else(|refusal| Reply::refuse(&refusal, query.layout))
+        let registry = Arc::clone(&self.registry);
+        let is_long = is_long(registry.sessions.len(), &query);
+        let mut search = Search {
+            sessions: None,
+            view: View::new(links, Instant::now()),
+            registry,
+            query,
+            who: who.clone(),
         };
-        if !is_long {
-            return Ok(work());
+        if !is_long && let Ok(reply) = search.go_on(&mut Meter::one_slice()) {
+            return Ok(reply);
         }
-        let place = self.kills.place().ok_or(Refusal::Busy(
+        let place = self.kills.place(who.transport()).ok_or(Refusal::Busy(
             "as many sessions are looked through as can be; ask again in a second",
         ))?;
-        Ok(Reply::deferred(Box::new(|_| work()), place))
+        let work = move |is_gone: &dyn Fn() -> bool| {
+            let goes_on = || {
+                // It must not keep its processor from others.
+                thread::yield_now();
+                !is_gone()
+            };
+            // Where the client has gone nothing is killed.
+            search.go_on(&mut Meter::slices(&goes_on))
+        };
+        Ok(Reply::deferred(Box::new(work), place))
     }
 
     fn stop_service(
@@ -229,15 +242,38 @@ fn follow(registry: &Registry, command: Command) -> Result<Vec<SessionId>, Refus
     })
 }
 
+/// A search for the sessions that are to be killed.
+struct Search {
+    registry: Arc<Registry>,
+    query: Query,
+    view: View,
+    who: Who,
+    /// Those that are looked through, from when it has begun.
+    sessions: Option<Selecting<Arc<Session>>>,
+}
+
+impl Search {
+    /// Goes on, and kills what is found when all is. Stopped before that, it has
+    /// killed nothing.
+    fn go_on(&mut self, meter: &mut Meter<'_>) -> Result<Reply, Stopped> {
+        let sessions = self.sessions.get_or_insert_with(|| {
+            let mut sessions = self.registry.sessions.snapshot();
+            sessions.retain(|session| session.client().is_some());
+            Selecting::new(sessions)
+        });
+        let found = sessions.finish(&self.query, &self.view, meter)?.rows;
+        let reply = kill_selected(&self.registry, found, &self.query, &self.view, &self.who);
+        Ok(reply.unwrap_or_else(|refusal| Reply::refuse(&refusal, self.query.layout)))
+    }
+}
+
 fn kill_selected(
     registry: &Registry,
     sessions: Vec<Arc<Session>>,
     query: &Query,
-    links: Links,
+    view: &View,
     who: &Who,
 ) -> Result<Reply, Refusal> {
-    let view = View::new(links, Instant::now());
-    let sessions = select(sessions, query, &view).rows;
     let killed = if query.dry_run {
         sessions.iter().map(|session| session.id()).collect()
     } else {

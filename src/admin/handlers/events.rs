@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::admin::reply::{PIECE, Piece, Pieces};
 use crate::admin::stream::{Place, Places};
+use crate::admin::transport::Transport;
 use crate::events::{line, notice};
+use crate::jsonapi::Meter;
 use crate::lock::lock;
 use crate::registry::{Attachment, Event, Events};
 
@@ -73,8 +75,12 @@ impl Followers {
 
     /// All events from now on, and a heartbeat now and then, until the program
     /// stops or somebody falls behind. `None` where as many follow as may.
-    pub(super) fn follow(self: &Arc<Self>, events: &Arc<Events>) -> Option<(Pieces, Place)> {
-        let place = self.places.place()?;
+    pub(super) fn follow(
+        self: &Arc<Self>,
+        events: &Arc<Events>,
+        transport: Transport,
+    ) -> Option<(Pieces, Place)> {
+        let place = self.places.place(transport)?;
         let follower = Arc::new(Follower::default());
         lock(&self.present).push(Arc::clone(&follower));
         let taking = Arc::clone(&follower);
@@ -84,13 +90,13 @@ impl Followers {
             _attached: events.attach(Arc::new(move |event: &Event<'_>| taking.take(event))),
         };
         let mut heartbeat = Instant::now() + HEARTBEAT;
-        let pieces = Box::new(move || {
+        let pieces = Box::new(move |_: &mut Meter<'_>| {
             if Instant::now() >= heartbeat {
                 heartbeat += HEARTBEAT;
-                return Piece::More(notice("heartbeat", None).into_bytes());
+                return Ok(Piece::More(notice("heartbeat", None).into_bytes()));
             }
             let piece = following.follower.next(heartbeat);
-            piece.unwrap_or_else(|| Piece::More(Vec::new()))
+            Ok(piece.unwrap_or_else(|| Piece::More(Vec::new())))
         });
         Some((pieces, place))
     }

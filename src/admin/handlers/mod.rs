@@ -5,6 +5,7 @@
 //! letting go. What is found is a [`Found`] first, so that a request's
 //! conditions can be checked before anything is written.
 
+mod collection;
 mod configured;
 mod deeds;
 mod events;
@@ -27,28 +28,29 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use collection::{Gather, collection};
 use listeners::LISTENERS;
 use servers::SERVERS;
 use services::SERVICES;
 use sessions::SESSIONS;
 
 use super::access::Who;
-use super::hosts::{Completeness, Hosts};
+use super::hosts::{Completeness, Hosts, Names};
 use super::negotiation::MediaType;
 use super::precondition::Validators;
 use super::refusal::Refusal;
-use super::reply::{PIECE, Piece, Reply};
+use super::reply::Reply;
 use super::route::{Kind, Part, Route};
 use super::statistics::Statistics;
 use super::stream::Places;
+use super::transport::Transport;
 use crate::config::Role;
 use crate::jsonapi::{
-    Accepts, Collection, Lifetime, Query, Resource, Selection, View, Writer, begin_collection,
-    document, end_collection, push_decimal, select, write_row,
+    Accepts, Collection, Lifetime, Meter, Query, Resource, View, document, push_decimal,
 };
 use crate::registry::{Change, Registry, Session, SessionId};
 
-/// More rows than that are not filtered or sorted on the thread that answers
+/// The addresses of more rows than that are not looked at on the thread that answers
 /// everybody: it takes longer than a millisecond.
 const ROWS_AT_ONCE: usize = 500;
 
@@ -184,37 +186,41 @@ impl Context {
         query: Query,
         view: View,
         media_type: MediaType,
+        transport: Transport,
     ) -> Reply {
         let topology = self.registry.topology();
         match found {
             Found::Root(role) => Reply::document(root::document(self, role, &query, &view)),
             Found::Page(part) => page::reply(part),
             Found::OpenApi => Reply::document(openapi::document(&query).into_bytes()),
-            Found::Metrics => Reply::pieces(Box::new(metrics::pieces(self, media_type))),
-            Found::Events => self.events(&query),
-            Found::Sessions => self.sessions(query, view),
+            Found::Metrics => {
+                let mut next = metrics::pieces(self, media_type);
+                Reply::pieces(Box::new(move |_| Ok(next())))
+            }
+            Found::Events => self.events(&query, transport),
+            Found::Sessions => self.sessions(query, view, transport),
             Found::Services => {
                 let services = topology.services.iter();
                 let rows = services.map(|service| Configured::service(service, &topology));
-                collection(SERVICES, rows.collect(), query, view)
+                gathered(SERVICES, rows.collect(), query, view)
             }
             Found::Servers => {
                 let servers = topology.servers.iter();
                 let rows = servers.map(|server| Configured::server(server, &topology));
-                collection(SERVERS, rows.collect(), query, view)
+                gathered(SERVERS, rows.collect(), query, view)
             }
             Found::Listeners => {
                 let rows = topology.listeners.iter().map(Configured::listener);
-                collection(LISTENERS, rows.collect(), query, view)
+                gathered(LISTENERS, rows.collect(), query, view)
             }
-            Found::Session(session) => self.session(session, query, view),
+            Found::Session(session) => self.session(session, query, view, transport),
             Found::Configured(row) => Reply::document(document(&row, row.name(), &query, &view)),
             Found::Relationship(of, name) => Reply::document(of.relationship(name, &query, &view)),
         }
     }
 
-    fn events(&self, query: &Query) -> Reply {
-        match self.followers.follow(&self.registry.events) {
+    fn events(&self, query: &Query, transport: Transport) -> Reply {
+        match self.followers.follow(&self.registry.events, transport) {
             Some((pieces, place)) => Reply::endless(pieces, place),
             None => Reply::refuse(
                 &Refusal::Busy("four clients follow the events already; try again later"),
@@ -228,9 +234,10 @@ impl Context {
         self: &Arc<Self>,
         found: Found,
         wait: Duration,
+        transport: Transport,
         answer: impl FnOnce(&Self) -> Reply + Send + 'static,
     ) -> Result<Reply, Refusal> {
-        let place = self.waiting.place().ok_or(Refusal::Busy(
+        let place = self.waiting.place(transport).ok_or(Refusal::Busy(
             "eight requests wait already; ask again in a second",
         ))?;
         let context = Arc::clone(self);
@@ -238,51 +245,75 @@ impl Context {
         let work = move |is_gone: &dyn Fn() -> bool| {
             let is_over = || found.is_over() || is_gone();
             context.registry.departures.wait_until(until, is_over);
-            answer(&context)
+            Ok(answer(&context))
         };
         Ok(Reply::waiting(Box::new(work), place))
     }
 
-    fn sessions(&self, query: Query, view: View) -> Reply {
+    fn sessions(&self, query: Query, view: View, transport: Transport) -> Reply {
         let sessions = &self.registry.sessions;
-        let rows = match query.lifetime {
-            Lifetime::Open => sessions.snapshot(),
-            Lifetime::Closed => sessions.history(),
-            Lifetime::Any => sessions.all(),
+        let (open, (closed, _)) = (sessions.len(), sessions.history_size());
+        let count = match query.lifetime {
+            Lifetime::Open => open,
+            Lifetime::Closed => closed,
+            Lifetime::Any => open + closed,
+        };
+        let (registry, lifetime) = (Arc::clone(&self.registry), query.lifetime);
+        let gather = move || match lifetime {
+            Lifetime::Open => registry.sessions.snapshot(),
+            Lifetime::Closed => registry.sessions.history(),
+            Lifetime::Any => registry.sessions.all(),
         };
         if !query.host_names {
-            return collection(SESSIONS, rows, query, view);
+            return collection(SESSIONS, count, Box::new(gather), query, view);
         }
+        let mut hosts = Names::new();
         // To look at many rows takes long already.
-        let known = (rows.len() <= ROWS_AT_ONCE).then(|| self.hosts.known(&addresses(&rows)));
-        if !matches!(known, Some((_, Completeness::Whole)))
-            && let Some(place) = self.naming.place()
-        {
-            let hosts = self.hosts.clone();
+        if count <= ROWS_AT_ONCE {
+            let (known, completeness) = self.hosts.known(&addresses(&gather()), transport);
+            if completeness == Completeness::Whole {
+                let view = View {
+                    hosts: known,
+                    ..view
+                };
+                return collection(SESSIONS, count, Box::new(gather), query, view);
+            }
+            hosts = known;
+        }
+        if let Some(place) = self.naming.place(transport) {
+            let names = self.hosts.clone();
             let work = move |_: &dyn Fn() -> bool| {
-                let hosts = hosts.awaited(&addresses(&rows));
-                collection(SESSIONS, rows, query, View { hosts, ..view })
+                let rows = gather();
+                let hosts = names.awaited(&addresses(&rows), transport);
+                Ok(gathered(SESSIONS, rows, query, View { hosts, ..view }))
             };
             return Reply::deferred(Box::new(work), place);
         }
-        let hosts = known.map(|(names, _)| names).unwrap_or_default();
-        collection(SESSIONS, rows, query, View { hosts, ..view })
+        let view = View { hosts, ..view };
+        collection(SESSIONS, count, Box::new(gather), query, view)
     }
 
-    fn session(&self, session: Arc<Session>, query: Query, view: View) -> Reply {
+    fn session(
+        &self,
+        session: Arc<Session>,
+        query: Query,
+        view: View,
+        transport: Transport,
+    ) -> Reply {
         let id = session.id().to_string();
         if !query.host_names {
             return Reply::document(document(&session, &id, &query, &view));
         }
         let address = addresses(std::slice::from_ref(&session));
-        let (hosts, completeness) = self.hosts.known(&address);
+        let (hosts, completeness) = self.hosts.known(&address, transport);
         if completeness == Completeness::Partial
-            && let Some(place) = self.naming.place()
+            && let Some(place) = self.naming.place(transport)
         {
             let names = self.hosts.clone();
             let work = move |_: &dyn Fn() -> bool| {
-                let hosts = names.awaited(&address);
-                Reply::document(document(&session, &id, &query, &View { hosts, ..view }))
+                let hosts = names.awaited(&address, transport);
+                let view = View { hosts, ..view };
+                Ok(Reply::document(document(&session, &id, &query, &view)))
             };
             return Reply::deferred(Box::new(work), place);
         }
@@ -391,60 +422,19 @@ impl Found {
     }
 }
 
-/// The document of a collection. Where many rows have to be looked into, that
-/// is left to the thread that sends it.
-fn collection<R: Resource + Send + 'static>(
-    collection: Collection,
+/// The document of a collection whose rows are there.
+fn gathered<R: Resource + Send + 'static>(
+    of: Collection,
     rows: Vec<R>,
     query: Query,
     view: View,
 ) -> Reply {
-    let is_long = query.looks_into_rows() && rows.len() > ROWS_AT_ONCE;
-    let pieces = Box::new(pieces(collection, rows, query, view));
-    if is_long {
-        Reply::later(pieces)
-    } else {
-        Reply::pieces(pieces)
-    }
-}
-
-/// Makes the document of a collection piece by piece.
-fn pieces<R: Resource>(
-    collection: Collection,
-    rows: Vec<R>,
-    query: Query,
-    view: View,
-) -> impl FnMut() -> Piece {
-    let mut stage = Stage::Rows(rows);
-    let mut writer = Writer::new(query.layout);
-    move || {
-        if let Stage::Rows(rows) = &mut stage {
-            let Selection { rows, total } = select(std::mem::take(rows), &query, &view);
-            begin_collection(&mut writer, collection, &query, total, &view);
-            stage = Stage::Selected(rows.into_iter(), total);
-        }
-        let Stage::Selected(rows, total) = &mut stage else {
-            return Piece::Last(Vec::new());
-        };
-        for row in rows {
-            write_row(&mut writer, &row, &query, &view);
-            if writer.len() >= PIECE {
-                return Piece::More(writer.take());
-            }
-        }
-        end_collection(&mut writer, &query, *total);
-        Piece::Last(writer.finish())
-    }
+    let (count, gather): (usize, Gather<R>) = (rows.len(), Box::new(|| rows));
+    collection(of, count, gather, query, view)
 }
 
 /// The addresses of the clients of sessions, each once.
 fn addresses(sessions: &[Arc<Session>]) -> HashSet<IpAddr> {
     let remote = |session: &Arc<Session>| Some(session.client()?.remote()?.ip());
     sessions.iter().filter_map(remote).collect()
-}
-
-/// How far a collection has come.
-enum Stage<R> {
-    Rows(Vec<R>),
-    Selected(std::vec::IntoIter<R>, usize),
 }

@@ -42,12 +42,14 @@ impl Resource for Arc<Session> {
                 None => self.state(),
             };
             out.member_plain(key!("state"), state.as_str());
-            out.member_plain(key!("connected"), &view.asctime.of(self.connected()));
+            let connected = self.connected();
+            out.member_date(key!("connected"), connected, &view.asctime.of(connected));
             if let Some(client) = self.client() {
                 write_client(out, self, client, view);
             }
             if let Some(ending) = ending {
-                out.member_plain(key!("closed"), &view.asctime.of(ending.time));
+                let time = ending.time;
+                out.member_date(key!("closed"), time, &view.asctime.of(time));
                 out.member_plain(key!("close_reason"), ending.reason.as_str());
             }
         };

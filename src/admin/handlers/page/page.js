@@ -57,7 +57,7 @@ const TABLES = {
 		['Database', 'database'],
 		['State', 'state', , { view: 'open', also: 'connected', filters: false, show: a => a.state.replace(/Session | for routing| session/g, '') }],
 		['Reason', 'close_reason', , { view: 'closed' }],
-		['Ended (UTC)', 'closed', , { view: 'closed', sorts: false, filters: false }],
+		['Ended (UTC)', 'closed', , { view: 'closed', filters: false }],
 		['Idle', 'idle', time, { view: 'open' }],
 		['Age', 'seconds_alive', time],
 		['Received', 'bytes_from_client', bytes],
@@ -218,7 +218,7 @@ function table([title, definitions]) {
 	sizes.onchange = () => go(0);
 	views.onchange = () => {
 		view = views.value;
-		sort = view === 'open' ? 'id' : '-id';
+		sort = { open: 'id', closed: '-closed', any: '-id' }[view];
 		draw();
 		again();
 	};
