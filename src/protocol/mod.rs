@@ -1,10 +1,11 @@
-//! Bytes in, facts out: what a session's first bytes tell of it.
+//! Bytes in, facts out: what a session's bytes tell of it.
 //!
-//! An [`Observer`] reads along while the relay moves bytes, and never changes
-//! one. It accepts input cut at any byte, holds at most [`MAX_HELD`] until the
-//! login is over, and looks away for good as soon as something is not as it
-//! expects: the bytes flow whatever it makes of them. Passwords, scrambles and
-//! queries are skipped, not kept.
+//! An [`Observer`] reads along while the relay moves bytes, from the login to the
+//! end of the session, and never changes one. It accepts input cut at any byte,
+//! holds at most [`MAX_HELD`], and looks away for good as soon as something is not
+//! as it expects: the bytes flow whatever it makes of them. Passwords, scrambles and
+//! queries are skipped, not kept; [`Observer::blind`] says which bytes need not
+//! even be shown.
 //!
 //! There are no sockets here and no clock.
 
@@ -103,7 +104,8 @@ pub struct Login {
 pub enum Stage {
     /// The login is not over.
     Login,
-    /// The login is over; the user may still change.
+    /// The login is over; user, database and attributes may still change, until the client ends
+    /// the session.
     Open,
     /// There is nothing more to see.
     Over,

@@ -12,6 +12,9 @@ const MAX_MESSAGE: usize = 512;
 /// The longest code that is kept: both a SQLSTATE and a MariaDB error number have five characters.
 const MAX_CODE: usize = 5;
 
+/// The longest version of a server that is kept, in bytes.
+pub(super) const MAX_VERSION: usize = 128;
+
 /// A server's error: its code and its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerError {

@@ -73,7 +73,7 @@ fn a_session_of_mariadb_is_followed_through_its_databases_to_its_end() {
     let tap = mariadb_tap(server.address());
     let output = run(&mut client(tap.address()), statements);
     assert!(printed(&output).ends_with("1\nmysql"));
-    let facts = tap.facts();
+    let facts = tap.facts_at_the_end();
     let (login, rest) = after_login(&facts);
     assert_eq!((login.user.as_str(), &login.database), ("root", &None));
     let expected = [
@@ -124,10 +124,7 @@ fn a_session_that_is_reset_keeps_its_database() {
     let processes = "SELECT DB FROM information_schema.PROCESSLIST WHERE USER = 'sessiond-probe'";
     assert_eq!(query(server.address(), processes), "mysql");
     stream.write_all(mariadb::QUIT).unwrap();
-    tap.wait("the end of the session", |fact| {
-        (*fact == Fact::Quit).then_some(())
-    });
-    let facts = tap.facts();
+    let facts = tap.facts_at_the_end();
     let (_, rest) = after_login(&facts);
     assert_eq!(rest, [database("mysql"), Fact::Quit]);
 }
@@ -143,7 +140,7 @@ fn long_queries_in_a_compressed_session_leave_the_user_as_it_is() {
     }
     let output = run(client(tap.address()).arg("--compress"), &statements);
     assert_eq!(printed(&output), "40\n100\n5000\n70000\n20000000");
-    let facts = tap.facts();
+    let facts = tap.facts_at_the_end();
     let (login, rest) = after_login(&facts);
     assert_eq!(login.user, "root");
     assert_eq!(rest, [database("mysql"), Fact::Quit]);
@@ -194,7 +191,7 @@ fn a_session_of_postgresql_is_followed_through_its_results_to_its_end() {
         RESET application_name;\nSELECT 6 * 7;\n";
     let output = run(&mut psql(tap.address(), "postgres"), statements);
     assert!(printed(&output).ends_with("\n42"));
-    let facts = tap.facts();
+    let facts = tap.facts_at_the_end();
     let (login, rest) = after_login(&facts);
     let psql = ("application_name".to_owned(), "psql".to_owned());
     assert_eq!(

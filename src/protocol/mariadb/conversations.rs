@@ -346,10 +346,10 @@ fn a_database_changes_when_the_server_has_agreed() {
     assert_eq!(talk.told(), [lost()]);
     talk.server(1, OK);
     assert_eq!(talk.told(), []);
-    // A change of user has its own database.
+    // A change of user that does not wait.
     let mut talk = named();
-    assert_eq!(talk.client(0, BOB), Stage::Over);
-    assert_eq!(talk.told().last(), Some(&Fact::Unclear));
+    talk.client(0, BOB);
+    assert_eq!(talk.told(), [lost(), Fact::Unclear]);
     // Names that are too long, or none.
     let mut talk = Talk::open();
     talk.client(0, &[b"\x02", vec![b'n'; MAX_NAME + 1].as_slice()].concat());
@@ -602,10 +602,6 @@ fn nobody_knows_the_user_when_the_answer_to_a_change_is_unclear() {
     let mut talk = Talk::open();
     talk.say(client, &packet(0, BOB)[..9]);
     unclear(talk, server, b"\x07");
-    // The client has not waited for an earlier answer.
-    let mut talk = Talk::open();
-    talk.client(0, b"\x03DO SLEEP(5)");
-    unclear(talk, client, &packet(0, BOB));
     // The server has said more than one answer.
     let mut talk = Talk::changing();
     talk.server(1, ERROR);
@@ -616,6 +612,24 @@ fn nobody_knows_the_user_when_the_answer_to_a_change_is_unclear() {
     unclear(talk, server, b"\x07");
     // It goes on in another packet.
     unclear(Talk::open(), client, b"\xff\xff\xff\0\x11");
+}
+
+#[test]
+fn nobody_knows_the_user_when_a_change_has_not_waited_for_an_earlier_answer() {
+    let mut talk = Talk::open();
+    talk.client(0, b"\x03DO SLEEP(5)");
+    assert_eq!(talk.client(0, BOB), Stage::Open);
+    assert_eq!(talk.told(), [Fact::Unclear]);
+    talk.server(1, OK);
+    talk.server(1, SWITCH);
+    talk.client(2, b"a password\0");
+    assert_eq!(talk.server(3, OK), Stage::Open);
+    // It stays so, but the end is seen.
+    assert_eq!(talk.client(0, BOB), Stage::Open);
+    assert_eq!(talk.server(1, OK), Stage::Open);
+    assert_eq!(talk.told(), [Fact::Unclear]);
+    assert_eq!(talk.client(0, b"\x01"), Stage::Over);
+    assert_eq!(talk.told(), [Fact::Quit]);
 }
 
 #[test]

@@ -26,10 +26,8 @@ pub fn first_packet(bytes: &[u8]) -> FirstAnswer {
     let Some(body) = body.get(..body_length) else {
         return FirstAnswer::Partial;
     };
-    match (refusal::code(body), refusal::error(body)) {
-        (Some(code), Some(error)) if is_unavailable(code) => {
-            FirstAnswer::Unavailable { error, length }
-        }
+    match refusal::error(body) {
+        Some(error) if is_unavailable(&error.code) => FirstAnswer::Unavailable { error, length },
         _ => FirstAnswer::Pass,
     }
 }
@@ -37,16 +35,16 @@ pub fn first_packet(bytes: &[u8]) -> FirstAnswer {
 /// Whether an error in the place of a greeting says that the server takes no clients, or none
 /// from this host, which is the relay's (MariaDB Knowledge Base, "MariaDB Error Codes"; MySQL
 /// manual, "Server Error Message Reference").
-fn is_unavailable(code: u16) -> bool {
+fn is_unavailable(code: &str) -> bool {
     is_login_unavailable(code)
         || matches!(
             code,
             // ER_BAD_HOST_ERROR, ER_HOST_IS_BLOCKED, ER_HOST_NOT_PRIVILEGED
-            1042 | 1129 | 1130
+            "1042" | "1129" | "1130"
             // ER_CONNECT_TO_FOREIGN_DATA_SOURCE: another sessiond that has no server
-            | 1429
+            | "1429"
             // ER_CONNECTION_KILLED
-            | 1927
+            | "1927"
         )
 }
 
@@ -54,15 +52,15 @@ fn is_unavailable(code: u16) -> bool {
 /// clients now, rather than something about the client or its user. A server with a pool of
 /// threads counts its connections only after it has greeted.
 #[must_use]
-pub fn is_login_unavailable(code: u16) -> bool {
+pub fn is_login_unavailable(code: &str) -> bool {
     matches!(
         code,
         // ER_OUTOFMEMORY, ER_CON_COUNT_ERROR, ER_OUT_OF_RESOURCES, ER_SERVER_SHUTDOWN
-        1037 | 1040 | 1041 | 1053
+        "1037" | "1040" | "1041" | "1053"
         // ER_NORMAL_SHUTDOWN, ER_CANT_CREATE_THREAD
-        | 1077 | 1135
+        | "1077" | "1135"
         // ER_SERVER_OFFLINE_MODE
-        | 3032
+        | "3032"
     )
 }
 
@@ -110,8 +108,8 @@ mod tests {
                 assert_eq!(whole(&bytes), expected);
             }
         }
-        assert!(is_login_unavailable(1040));
-        for code in [1045, 1129, 1130, 1203, 1226, 1429, 1927] {
+        assert!(is_login_unavailable("1040"));
+        for code in ["1045", "1129", "1130", "1203", "1226", "1429", "1927", ""] {
             assert!(!is_login_unavailable(code), "{code}");
         }
     }

@@ -52,6 +52,7 @@ use self::open::{Next, Open};
 use self::packet::{FULL, Framing, Head, Piece};
 use self::refusal::{ERROR, MAX_ERROR};
 use super::held::hold;
+use super::server_error::{MAX_VERSION, printable};
 use super::{Fact, MAX_HELD, Side, Stage};
 
 /// Reads along with one session.
@@ -198,7 +199,7 @@ impl Observer {
                 let fits = head.length as usize <= MAX_HELD;
                 self.state = State::Change(fits.then(|| Vec::from_iter(head.first)));
             }
-            Next::Change(_) | Next::TangledChange => return Err(Unexpected),
+            Next::Change(_) => return Err(Unexpected),
         }
         Ok(())
     }
@@ -273,9 +274,12 @@ impl Observer {
             State::Greeting { gathered, early } => match greeting::read(gathered) {
                 Ok(greeting) => {
                     let version = greeting.version.strip_prefix("5.5.5-");
-                    let version = version.unwrap_or(&greeting.version).to_owned();
+                    let version = version.unwrap_or(&greeting.version);
+                    let version = printable(version.as_bytes(), MAX_VERSION);
                     facts.push(Fact::ConnectionId(greeting.connection_id.into()));
-                    facts.push(Fact::ServerVersion(version));
+                    if !version.is_empty() {
+                        facts.push(Fact::ServerVersion(version));
+                    }
                     let early = std::mem::take(early);
                     self.capabilities = greeting.capabilities;
                     self.state = State::Response(Vec::new());

@@ -25,8 +25,6 @@ pub(super) enum Next {
     Quit,
     /// A change of user, whose packet has begun.
     Change(Head),
-    /// A change of user whose answer cannot be told from others.
-    TangledChange,
 }
 
 impl Open {
@@ -66,7 +64,11 @@ impl Open {
                     self.database.forget(facts);
                     return Next::Change(head);
                 }
-                Kind::TangledChange => return Next::TangledChange,
+                // Its answer cannot be told from others; the end of the session can be.
+                Kind::TangledChange => {
+                    self.database.forget(facts);
+                    facts.push(Fact::Unclear);
+                }
             }
             framing.settle();
         }

@@ -52,11 +52,6 @@ pub(super) fn error(body: &[u8]) -> Option<ServerError> {
     Some(ServerError::new(code.to_string().as_bytes(), message))
 }
 
-/// The number of an error packet's body.
-pub(super) fn code(body: &[u8]) -> Option<u16> {
-    fields(body).map(|(code, _)| code)
-}
-
 fn fields(body: &[u8]) -> Option<(u16, &[u8])> {
     let mut fields = Fields::new(body);
     if fields.byte()? != ERROR {

@@ -1,14 +1,11 @@
 //! Reads a ParameterStatus: what the server tells of a setting.
 
 use crate::protocol::Fact;
-use crate::protocol::server_error::printable;
+use crate::protocol::server_error::{MAX_VERSION, printable};
 
 /// The longest ParameterStatus that is read, with its length. Names of applications have
 /// at most 63 bytes, versions not many more.
 pub(super) const MAX_LENGTH: u16 = 1024;
-
-/// The longest version that is kept.
-const MAX_VERSION: usize = 128;
 
 /// The setting that names the client.
 pub(super) const APPLICATION_NAME: &str = "application_name";

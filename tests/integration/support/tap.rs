@@ -44,8 +44,16 @@ impl Tap {
     }
 
     /// The facts so far.
-    pub fn facts(&self) -> Vec<Fact> {
+    fn facts(&self) -> Vec<Fact> {
         self.seen.lock().unwrap().facts.clone()
+    }
+
+    /// All facts of a session that its client ends.
+    pub fn facts_at_the_end(&self) -> Vec<Fact> {
+        self.wait("the end of the session", |fact| {
+            (*fact == Fact::Quit).then_some(())
+        });
+        self.facts()
     }
 
     /// Waits for a fact.
