@@ -436,7 +436,7 @@ impl Relay {
 /// Whether a server that refuses a login with this error takes no others either.
 fn is_unavailable(protocol: Protocol, code: &str) -> bool {
     match protocol {
-        Protocol::MariaDb => code.parse().is_ok_and(mariadb::is_login_unavailable),
+        Protocol::MariaDb => mariadb::is_login_unavailable(code),
         Protocol::PostgreSql => postgresql::is_login_unavailable(code),
         Protocol::Tcp => false,
     }

@@ -594,16 +594,22 @@ mod tests {
         let mut scratch = Scratch::new(0);
         let written = fill_up(&mut pipe, &mut scratch, &mut writer, [&source, &sink]);
         writer.shutdown(Shutdown::Write).unwrap();
+        let mut pump = |pipe: &mut Pipe| {
+            pipe.source_readable(true);
+            pipe.sink_writable();
+            pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, false, None);
+        };
+        // The sockets on the way are full, and the reader's peer takes nothing.
+        for _ in 0..100 {
+            pump(&mut pipe);
+            assert!(!pipe.is_closed());
+        }
         let mut received = 0;
         let mut room = vec![0; 64 * 1024];
         let deadline = Instant::now() + PATIENCE;
         while !pipe.is_closed() {
             assert!(Instant::now() < deadline);
-            pipe.source_readable(true);
-            pipe.sink_writable();
-            pipe.pump(source.as_fd(), sink.as_fd(), &mut scratch, false, None);
-            // At most two small segments may be on their way.
-            assert!(!pipe.is_closed() || received + 4096 > written);
+            pump(&mut pipe);
             received += reader.read(&mut room).unwrap_or(0);
         }
         reader.set_nonblocking(false).unwrap();
