@@ -4,7 +4,7 @@
 # into directories of its own.
 set -eu
 
-from_pypi="schemathesis==4.32.5 PyMySQL==1.1.2 prometheus-client==0.23.1"
+from_pypi="schemathesis==4.32.5 PyMySQL==1.1.2 psycopg==3.3.9 psycopg-binary==3.3.9 prometheus-client==0.23.1"
 python=target/python
 from_npm="axe-core@4.14.1"
 npm=target/axe

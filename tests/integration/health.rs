@@ -1,7 +1,7 @@
 //! Which servers are up, found out by probes that hold nobody up.
 
 use std::io::Read;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::Arc;
@@ -258,9 +258,10 @@ fn a_server_that_resets_a_connection_is_not_down() {
         }
     });
     for number in 0..200 {
-        let mut client = connect(daemon.listener("listener"));
-        // Its own connection may end in order or not.
-        let _ = client.read_on(&mut [0]);
+        // The client may see the reset before its connect is over, or after it.
+        if let Ok(mut client) = TcpStream::connect(daemon.listener("listener")) {
+            let _ = client.read_on(&mut [0]);
+        }
         let ended = daemon.ended(&(2 + number).to_string());
         assert_eq!(ended.text("/data/attributes/close_reason"), "server lost");
         assert_eq!(state(&daemon, "server"), "Running");

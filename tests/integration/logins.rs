@@ -112,7 +112,7 @@ fn an_encrypted_session_of_mariadb_shows_that_and_no_guess() {
 }
 
 #[test]
-fn a_login_that_is_refused_makes_nobody_a_user() {
+fn a_login_that_is_refused_shows_the_user_that_was_claimed() {
     let mariadb = mariadb_with_users();
     let daemon = of("MariaDBClient", mariadb.address());
     let mut command = maria(daemon.listener("listener"), "native", "shop", false);
@@ -121,7 +121,8 @@ fn a_login_that_is_refused_makes_nobody_a_user() {
         .output();
     assert!(!output.unwrap().status.success());
     let ended = daemon.ended("2");
-    assert!(!ended.has("/data/attributes/user"));
+    assert_eq!(ended.text("/data/attributes/user"), "native");
+    assert_eq!(ended.text("/data/attributes/close_reason"), "login refused");
     assert!(ended.has("/data/attributes/connections/0/connection_id"));
 }
 
@@ -207,7 +208,7 @@ fn an_encrypted_session_of_postgresql_shows_that_and_no_guess() {
 }
 
 #[test]
-fn a_login_that_postgresql_refuses_makes_nobody_a_user() {
+fn a_login_that_postgresql_refuses_shows_the_user_that_was_claimed() {
     let postgresql = PostgreSql::start();
     let daemon = of("PostgreSQLClient", postgresql.address());
     let mut command = psql(daemon.listener("listener"), "postgres");
@@ -218,7 +219,8 @@ fn a_login_that_postgresql_refuses_makes_nobody_a_user() {
     assert!(!output.unwrap().status.success());
     daemon.client_sessions_until(0);
     for session in daemon.get("/v1/sessions?state=closed").elements("/data") {
-        assert!(!session.has("/attributes/user"));
+        assert_eq!(session.text("/attributes/user"), "postgres");
+        assert_eq!(session.text("/attributes/login_error/code"), "28P01");
     }
 }
 

@@ -242,7 +242,7 @@ fn a_refused_client_that_says_nothing_takes_nobodys_place() {
         let sessions = daemon.client_sessions();
         (sessions.len() == 11).then_some(())
     });
-    drop(first);
+    drop((first, behind));
     daemon.ended("2");
     let mut next = connect(address);
     next.set_read_timeout(Some(PATIENCE)).unwrap();

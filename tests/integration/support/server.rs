@@ -30,7 +30,7 @@ impl Server {
         Self::on(TcpListener::bind(address).unwrap())
     }
 
-    fn on(listener: TcpListener) -> Self {
+    pub fn on(listener: TcpListener) -> Self {
         // The standard library asks for room for fewer than come at once in some tests.
         rustix::net::listen(&listener, 4096).unwrap();
         Self {
