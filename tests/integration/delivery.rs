@@ -199,7 +199,7 @@ fn bytes_behind_an_urgent_one_in_a_long_stream_arrive() {
         received
     });
     while send(&client, b"!", SendFlags::OOB).is_err() {}
-    client.write_all(&[2; 50_000]).unwrap();
+    client.write_all(&vec![2; 50_000]).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     daemon.process.signal("CONT");
     received += draining.join().unwrap();

@@ -338,7 +338,7 @@ fn a_changed_database_and_application_name_are_shown() {
     let version = daemon
         .get("/v1/servers/server")
         .text("/data/attributes/version_string");
-    assert!(version.starts_with("1"), "{version}");
+    assert!(version.starts_with('1'), "{version}");
     drop(input);
     running.wait().unwrap();
 }

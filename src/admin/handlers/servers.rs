@@ -68,14 +68,15 @@ impl Row {
 /// Since when it is up or down, why it is down, and how the last probe went.
 fn write_health(out: &mut (dyn Emit + '_), health: &ServerHealth, view: &View) {
     out.member_plain(key!("last_event"), health.event.as_str());
-    out.member_plain(key!("triggered_at"), &view.asctime.of(health.since));
+    let since = health.since;
+    out.member_date(key!("triggered_at"), since, &view.asctime.of(since));
     if let Some(down) = &health.down {
         out.member(key!("down_reason"), &down.reason);
     }
     if let Some(probe) = &health.last_probe {
         out.key(key!("last_probe"));
         out.begin_object();
-        out.member_plain(key!("at"), &view.asctime.of(probe.time));
+        out.member_date(key!("at"), probe.time, &view.asctime.of(probe.time));
         out.key(key!("seconds"));
         let milliseconds = probe.duration.as_millis();
         out.thousandths(u64::try_from(milliseconds).unwrap_or(u64::MAX));
