@@ -338,7 +338,9 @@ impl Relay {
             (LoginOutcome::Refused(error), server) => {
                 let record = Arc::clone(&session.record);
                 let protocol = session.protocol();
-                self.log_refused_login(&record, error);
+                let name = record.latest_server();
+                let name = name.as_ref().map_or("(unknown)", |server| server.name());
+                self.log_refused_login(&record, name, error);
                 if let Some(server) = server
                     && is_unavailable(protocol, &error.code)
                 {
@@ -350,18 +352,16 @@ impl Relay {
     }
 
     /// Writes a refused login to the log, unless there are too many.
-    fn log_refused_login(&mut self, record: &registry::Session, error: &ServerError) {
+    fn log_refused_login(&mut self, record: &registry::Session, server: &str, error: &ServerError) {
         let Some(omitted) = self.refused_logins.admit(self.now) else {
             return;
         };
         let seen = record.client().map(|client| client.snapshot(self.now));
         let user = seen.as_ref().and_then(|seen| seen.login.as_ref());
         let user = user.map_or("a client", |login| &login.user);
-        let server = record.latest_server();
         log::warn!(
-            "session {}: server {} refused the login of {user}: {error}{omitted}",
+            "session {}: server {server} refused the login of {user}: {error}{omitted}",
             record.id(),
-            server.as_ref().map_or("(none)", |server| server.name()),
         );
     }
 

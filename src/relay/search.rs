@@ -64,7 +64,9 @@ impl Relay {
             return;
         };
         let reason = match failure {
-            Some(Failure::Unavailable(words)) => return self.pass_on_refusal(slot, &words),
+            Some(Failure::Unavailable { words, server }) => {
+                return self.pass_on_refusal(slot, &words, &server);
+            }
             Some(Failure::Silent(reason)) => return self.close(slot, reason),
             Some(Failure::TimedOut) => CloseReason::ConnectTimeout,
             None => CloseReason::NoServerAvailable,
@@ -75,7 +77,7 @@ impl Relay {
     }
 
     /// Tells the client in the last server's own words that it is not let in.
-    fn pass_on_refusal(&mut self, slot: usize, words: &[u8]) {
+    fn pass_on_refusal(&mut self, slot: usize, words: &[u8], server: &Server) {
         let first = self.search(slot).map(|search| search.first);
         if let Some(session) = &mut self.sessions[slot] {
             session.begin_watch();
@@ -87,8 +89,9 @@ impl Relay {
             return;
         };
         session.admission = None;
-        if let Some(outcome) = session.note_refusal(words, &mut self.scratch) {
-            self.note_login(slot, &outcome);
+        if let Some(error) = session.note_refusal(words, &mut self.scratch) {
+            let record = Arc::clone(&session.record);
+            self.log_refused_login(&record, server.name(), &error);
         }
         self.tell(slot, words);
         self.close(slot, CloseReason::LoginRefused);
@@ -112,7 +115,7 @@ impl Relay {
                 continue;
             }
             let server = routing::choose(service.servers(), &search.tried, fallback)?;
-            if !matches!(search.failure, Some(Failure::Unavailable(_))) {
+            if !matches!(search.failure, Some(Failure::Unavailable { .. })) {
                 search.failure = None;
             }
             search.attempt = Some(Attempt {
@@ -336,11 +339,11 @@ impl Relay {
             }
             FirstAnswer::Unavailable { error, length } => {
                 let words = word[..length].to_vec();
-                if let Some(search) = self.search(slot) {
-                    search.failure = Some(Failure::Unavailable(words));
-                }
                 if let Some(server) = self.give_up_attempt(slot) {
                     health::note(&server, Connected::Unavailable(error.to_string()));
+                    if let Some(search) = self.search(slot) {
+                        search.failure = Some(Failure::Unavailable { words, server });
+                    }
                 }
                 self.connect_next(slot);
                 false

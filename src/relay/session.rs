@@ -113,8 +113,8 @@ pub(super) enum Failure {
     TimedOut,
     /// It has ended the connection without a word, for which this is the reason.
     Silent(CloseReason),
-    /// It has no room, or is not ready, and these are its words for the client.
-    Unavailable(Vec<u8>),
+    /// It has no room, or is not ready, and has words for the client.
+    Unavailable { words: Vec<u8>, server: Arc<Server> },
 }
 
 /// What of the client waits for a server to answer.
@@ -312,6 +312,10 @@ impl Session {
     ) {
         self.watch.observe(protocol::Side::Client, message);
         self.watch.settle(scratch);
+        if !self.watch.is_login() {
+            // Nothing of it can be seen, or it is not to be held.
+            self.limits.logged_in();
+        }
         if let Backend::Connected { server, .. } = &self.backend {
             let passed = Passed {
                 from_client: message.len() as u64,
@@ -323,17 +327,16 @@ impl Session {
         }
     }
 
-    /// Takes note of the words with which the last server has refused the client
-    /// that it was not connected to. What has become of the login, where they say so.
+    /// Takes note of the words with which the last server has refused the client,
+    /// which was not connected to it. Which error they report.
     pub(super) fn note_refusal(
         &mut self,
         words: &[u8],
         scratch: &mut Scratch,
-    ) -> Option<LoginOutcome> {
+    ) -> Option<ServerError> {
         self.watch.observe(protocol::Side::Server, words);
         self.watch.settle(scratch);
-        let noticed = self.watch.report(&self.record);
-        noticed.refused.map(LoginOutcome::Refused)
+        self.watch.report(&self.record).refused
     }
 
     /// Whether the client has ended its stream, or broken its connection.
