@@ -18,6 +18,7 @@ mod door;
 mod endings;
 mod events;
 mod exposition;
+mod first_answers;
 mod health;
 mod history;
 mod hosts;
