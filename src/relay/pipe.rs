@@ -195,6 +195,23 @@ impl Pipe {
         self.sink_lost
     }
 
+    /// Reads what nothing takes any more, within one turn's budget: a source
+    /// that cannot write would not read either, and the other direction stands
+    /// still. True where there may be more.
+    pub(super) fn discard(&mut self, source: BorrowedFd<'_>, scratch: &mut Scratch) -> bool {
+        let mut discarded = 0;
+        while self.readable && discarded < TURN_BUDGET {
+            match socket::read(source, &mut scratch.buffer) {
+                Ok(0) | Err(_) => self.readable = false,
+                Ok(length) => {
+                    discarded += length;
+                    self.short = true;
+                }
+            }
+        }
+        self.readable
+    }
+
     /// Whether both of its ends are TCP connections.
     pub(super) fn is_between_tcp(&self) -> bool {
         self.source == Kind::Tcp && self.sink == Kind::Tcp

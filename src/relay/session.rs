@@ -395,12 +395,30 @@ impl Session {
             goes_on = true;
             self.client_failed(Some(errno), scratch);
         }
+        goes_on |= self.discard_what_nothing_takes(scratch);
         self.account();
         if !goes_on && self.is_over(now) {
             return Next::Close(self.verdict(now));
         }
         self.hurries |= self.set_limits(now);
         if goes_on { Next::Queue } else { Next::Wait }
+    }
+
+    /// Reads on from a side to which the rest is delivered while the other side
+    /// takes nothing any more. True where there may be more to read.
+    fn discard_what_nothing_takes(&mut self, scratch: &mut Scratch) -> bool {
+        let Backend::Connected { socket, .. } = &self.backend else {
+            return false;
+        };
+        let (up, down) = (&mut self.client_to_server, &mut self.server_to_client);
+        let mut has_more = false;
+        if down.has_lost_its_sink() && up.is_delivering() {
+            has_more |= down.discard(socket.as_fd(), scratch);
+        }
+        if up.has_lost_its_sink() && down.is_delivering() {
+            has_more |= up.discard(self.client.as_fd(), scratch);
+        }
+        has_more
     }
 
     /// Takes up what the observer has seen.

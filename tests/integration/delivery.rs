@@ -82,6 +82,33 @@ fn a_reset_after_the_end_of_a_stream_takes_nothing_from_a_client_that_pauses() {
 }
 
 #[test]
+fn what_a_client_has_sent_reaches_a_server_that_writes_before_it_reads() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    sockopt::set_socket_recv_buffer_size(&listener, 64 * 1024).unwrap();
+    let server = Server::on(listener);
+    let daemon = Daemon::start(&one_service(server.address()));
+    let mut client = slow_client(&daemon);
+    let mut behind = server.accept(&daemon);
+    client.write_all(&vec![5; 1_000_000]).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    until_stalled(&daemon, "bytes_from_client");
+    let serving = thread::spawn(move || {
+        // More than the sockets on the way hold, to a client that has gone.
+        behind.write_all(&vec![6; 30_000_000]).unwrap();
+        let mut received = 0;
+        let mut room = vec![0; 64 * 1024];
+        while let Ok(length @ 1..) = behind.read(&mut room) {
+            received += length;
+        }
+        received
+    });
+    until_stalled(&daemon, "bytes_to_client");
+    rustix::net::connect_unspec(&client).unwrap();
+    assert_eq!(serving.join().unwrap(), 1_000_000);
+    daemon.ended_as("2", "client closed");
+}
+
+#[test]
 fn a_slow_client_of_a_broken_server_gets_what_there_is_and_sees_a_reset() {
     let server = Server::new();
     let daemon = Daemon::start(&one_service(server.address()));

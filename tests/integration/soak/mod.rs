@@ -4,6 +4,7 @@
 //! misbehave; the configuration is read again and again. From time to time all
 //! of them go home, and what the program has in use then must be what it had in
 //! the beginning. One client stays from the beginning to the end, and notices nothing.
+//! Behind the crowd come those that need [`patience`], for 80 seconds more.
 //!
 //! It is no part of `make test`: two minutes are long, and what it finds has been
 //! looked for by other tests before.
@@ -11,6 +12,7 @@
 mod bank;
 mod clients;
 mod operators;
+mod patience;
 mod rest;
 
 use std::io::{Read, Write};
@@ -23,7 +25,7 @@ use std::time::{Duration, Instant};
 use super::support::http::{self, connect};
 use super::support::mariadb::MariaDb;
 use super::support::prometheus::Metrics;
-use super::support::server::closed_port;
+use super::support::server::{closed_port, free_port};
 use super::support::{Daemon, Server, until};
 use clients::Places;
 use rest::{Rest, Tally};
@@ -53,7 +55,7 @@ const STEADY: Duration = Duration::from_millis(100);
 /// The configuration: a service that sends everything back, one of a real
 /// database, one whose clients come with PROXY headers, one whose server is
 /// gone, and one for the client that stays.
-fn sections(echo: &str, database: &str) -> String {
+fn sections(echo: &str, database: &str, sending: &str, restarting: &str) -> String {
     let gone = closed_port().port();
     let server = |name: &str, address: &str| {
         let (host, port) = address.rsplit_once(':').unwrap();
@@ -69,6 +71,8 @@ fn sections(echo: &str, database: &str) -> String {
         server("echo-server", echo),
         server("bank-server", database),
         server("gone-server", &format!("127.0.0.1:{gone}")),
+        server("sending-server", sending),
+        server("restarting-server", restarting),
         service("steady", "echo-server", "protocol=TCP"),
         service("echo", "echo-server", "protocol=TCP"),
         service("bank", "bank-server", "protocol=MariaDBClient"),
@@ -78,6 +82,8 @@ fn sections(echo: &str, database: &str) -> String {
             "protocol=TCP\nproxy_protocol_networks=127.0.0.0/8",
         ),
         service("gone", "gone-server", "protocol=PostgreSQLClient"),
+        service("sending", "sending-server", "protocol=TCP"),
+        service("restarting", "restarting-server", "protocol=TCP"),
     ]
     .concat()
 }
@@ -117,7 +123,13 @@ fn duration() -> Duration {
 fn nothing_is_left_of_two_minutes_of_everything() {
     let (echo, _) = Server::new().echo();
     let mariadb = MariaDb::start_with("bank", &["--max-connections=1000"]);
-    let sections = sections(&echo.to_string(), &mariadb.address().to_string());
+    let (sending, restarting) = (patience::sending_server(), free_port());
+    let sections = sections(
+        &echo.to_string(),
+        &mariadb.address().to_string(),
+        &sending.to_string(),
+        &restarting.to_string(),
+    );
     let daemon = Daemon::start_controlled("", &sections);
     let places = Places::of(&daemon);
     let tally = Tally::default();
@@ -138,6 +150,7 @@ fn nothing_is_left_of_two_minutes_of_everything() {
             run_round(&daemon, &places, &tally, &sections, round, number);
             rests.push(Rest::of(&daemon, &format!("after {:?}", round * number)));
         }
+        patience::run(&daemon, restarting, patience::PAUSE.min(duration()));
         over.store(true, Relaxed);
         println!(
             "the client that stayed asked {} times",
